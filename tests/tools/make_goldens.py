@@ -37,17 +37,19 @@ STORE = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 class Case:
     """One row of a table: the literal config.json, and how the checkpoint is made and stored."""
 
-    def __init__(self, name, config, tokens=20, last=None, store="f32", shards=1, gain=1.0, embed=1.0, mxfp4=False, rename=None):
+    def __init__(self, name, config, tokens=20, last=None, store="f32", shards=1, gain=1.0, embed=1.0, mxfp4=False, edit=None):
         self.name, self.config, self.tokens = name, config, tokens
         self.last = last or min(tokens, 16)
         self.store, self.shards, self.gain, self.embed = STORE[store], shards, gain, embed
-        self.mxfp4, self.rename = mxfp4, rename
+        self.mxfp4, self.edit = mxfp4, edit
         self.seed = zlib.crc32(name.encode())
 
 
 def build(folder):
     """transformers' model for the config.json in `folder`, in f32 with eager attention."""
     config = transformers.AutoConfig.from_pretrained(folder)
+    if text := getattr(config, "text_config", None):           # an image model: its language part is what is compared
+        text.architectures, config = [config.architectures[0].replace("ConditionalGeneration", "CausalLM")], text
     model_class = getattr(transformers, config.architectures[0])
     model = model_class._from_config(config, attn_implementation="eager", dtype=torch.float32)
     return model.eval()
@@ -133,8 +135,8 @@ def make(case):
     with torch.no_grad():
         logits = model(input_ids=ids[None], use_cache=False).logits[0, -case.last:].float()
     tensors = tensors_of(model, case)
-    if case.rename:
-        tensors = {case.rename(name): t for name, t in tensors.items()}
+    if case.edit:                                              # other spellings of the same checkpoint
+        tensors = case.edit(tensors)
     for name in packed:
         tensors.pop(name.rsplit("_", 1)[0], None)
     write_checkpoint(folder, tensors | packed, case.shards)
@@ -150,7 +152,7 @@ def check(case):
     """Compares the case with the numpy oracle (float64); its spec is found as the engine finds it."""
     from oracle.judge import judge
     error, unused = judge(GOLDEN / case.name)
-    verdict = "ok  " if error < 1e-5 and not unused else "FAIL"
+    verdict = "ok  " if error < 2e-5 and not unused else "FAIL"
     print(f"  {verdict} oracle {case.name} rel err {error:.1e}" + (f" unused {unused[:4]}" if unused else ""))
     return verdict == "ok  "
 

@@ -139,6 +139,7 @@ class Model:
             f = w.get('from'); f = s.val(f, i) if isinstance(f, str) else f
             if f == 'config': sc = s.scaling if s.scaling and (s.scaling.get('rope_type') or s.scaling.get('type')) else w.get('default')
         sc = {**(r['scaling'] if isinstance(r.get('scaling'), dict) else {}), **(sc or {})}
+        if 'original' in sc: sc.setdefault('original_max_position_embeddings', sc['original'])
         part = s.val(r.get('partial', 'partial_rotary_factor'), i)
         dim = int(s.val(r['dim'], i)) if 'dim' in r else int(head_dim * part)
         kind = s.word(sc.get('rope_type') or sc.get('type') or 'default'); mx = s.cfg('max_positions')

@@ -1,5 +1,6 @@
 """Runs a golden case through the interpreter: finds the spec by config.json, as the engine does."""
 import json
+import os
 import pathlib
 import sys
 
@@ -12,6 +13,7 @@ import interp                                                   # noqa: E402  (t
 
 ROOT = HERE.parent.parent.parent
 SPECS = [ROOT / "model-spec", ROOT / "tests" / "specs", ROOT / "macros" / "core" / "tests" / "specs"]
+SPECS += [pathlib.Path(p) for p in os.environ.get("INFERNO_SPECS", "").split(":") if p]      # drafts elsewhere
 
 
 def tensors_of(folder):
