@@ -1,6 +1,9 @@
 //! The error type of the crate: one variant per part, each with a type of its own.
 
-use crate::weights::CheckpointError;
+use crate::config::ConfigError;
+use crate::kv_cache::CacheError;
+use crate::nn::NnError;
+use crate::weights::{CheckpointError, LoadError};
 
 /// Anything that can go wrong between a model folder and a sampled token.
 #[derive(Debug, thiserror::Error)]
@@ -9,6 +12,18 @@ pub enum Error {
     /// A checkpoint file is missing, damaged or holds something that the engine does not read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// config.json or GGUF metadata lacks a setting or has a wrong one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A checkpoint does not fit the architecture.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The KV cache is full, or was asked for something that it no longer holds.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A layer was given settings or shapes that make no sense.
+    #[error(transparent)]
+    Nn(#[from] NnError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

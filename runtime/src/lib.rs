@@ -1,6 +1,12 @@
 //! Everything that runs: checkpoints, configurations, layers, KV cache, sampling, tokenizers and chat templates.
 
+extern crate self as inferno_runtime;
+
+pub mod config;
+pub mod cpu;
 mod error;
+pub mod kv_cache;
+pub mod nn;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -12,3 +12,7 @@ pub use bytes::Bytes;
 pub use dtype::WeightDtype;
 pub use error::CheckpointError;
 pub use matrix::Matrix;
+mod checkpoint;
+mod loader;
+pub use checkpoint::Checkpoint;
+pub use loader::{KvLayer, LoadError, Plan, PlannedTensor, Weights};
