@@ -3,16 +3,18 @@
 //! All files are untrusted: every declared size is checked against the file before a byte is used.
 
 mod bytes;
+mod checkpoint;
 mod dequantize;
 mod dtype;
 mod error;
+mod gguf;
+mod loader;
 mod matrix;
 
 pub use bytes::Bytes;
+pub use checkpoint::Checkpoint;
 pub use dtype::WeightDtype;
 pub use error::CheckpointError;
-pub use matrix::Matrix;
-mod checkpoint;
-mod loader;
-pub use checkpoint::Checkpoint;
+pub use gguf::{MetadataArray, MetadataValue};
 pub use loader::{KvLayer, LoadError, Plan, PlannedTensor, Weights};
+pub use matrix::Matrix;
