@@ -7,6 +7,8 @@ pub mod cpu;
 mod error;
 pub mod kv_cache;
 pub mod nn;
+pub mod sampling;
+pub mod stop;
 pub mod weights;
 
 pub use error::{Error, Result};
