@@ -1,0 +1,109 @@
+//! The float micro-kernel with AVX2 and FMA: 16 registers hold 4 rows × 2 tokens.
+#![expect(unsafe_code, reason = "vector loads take raw pointers")]
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::{Element, Kind, Product, Rows, TILE_ROWS, tiles};
+
+tiles!("avx2,fma,f16c", 2, [1]);
+
+/// The sums of `R` rows × `T` tokens over some columns.
+///
+/// # Safety
+/// The rows and tokens must exist.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn tile<E: Element, const R: usize, const T: usize>(
+    product: &Product<'_>,
+    rows: Rows<'_>,
+    row: usize,
+    token: usize,
+    columns: &Range<usize>,
+) -> [[f32; R]; T] {
+    let size = E::KIND.bytes();
+    let cols = product.cols;
+    let mut sums = [[_mm256_setzero_ps(); R]; T];
+    // SAFETY: `row + R` rows and `token + T` tokens exist and `columns` lies within them.
+    unsafe {
+        let w: [*const u8; R] = std::array::from_fn(|r| {
+            rows.data
+                .as_ptr()
+                .add(((row + r) * cols + columns.start) * size)
+        });
+        let x: [*const f32; T] =
+            std::array::from_fn(|t| product.x.as_ptr().add((token + t) * cols + columns.start));
+        let whole = columns.len() / 8 * 8;
+        for c in (0..whole).step_by(8) {
+            let mut tokens = [_mm256_setzero_ps(); T];
+            for t in 0..T {
+                tokens[t] = _mm256_loadu_ps(x[t].add(c));
+            }
+            for r in 0..R {
+                let weights = load::<E>(w[r].add(c * size));
+                for t in 0..T {
+                    sums[t][r] = _mm256_fmadd_ps(weights, tokens[t], sums[t][r]);
+                }
+            }
+        }
+        let tail = columns.len() - whole;
+        if tail > 0 {
+            for t in 0..T {
+                let x = load_tail::<super::F32>(x[t].add(whole).cast(), tail);
+                for r in 0..R {
+                    let weights = load_tail::<E>(w[r].add(whole * size), tail);
+                    sums[t][r] = _mm256_fmadd_ps(weights, x, sums[t][r]);
+                }
+            }
+        }
+    }
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
+        for r in 0..R {
+            out[t][r] = sum(sums[t][r]);
+        }
+    }
+    out
+}
+
+/// Eight elements as f32.
+///
+/// # Safety
+/// They must be readable.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn load<E: Element>(at: *const u8) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match E::KIND {
+            Kind::F32 => _mm256_loadu_ps(at.cast()),
+            Kind::F16 => _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
+            Kind::BF16 => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(
+                _mm_loadu_si128(at.cast()),
+            ))),
+        }
+    }
+}
+
+/// The first `count` of eight elements, zeros after them.
+///
+/// # Safety
+/// They must be readable, and less than eight.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn load_tail<E: Element>(at: *const u8, count: usize) -> __m256 {
+    let mut bytes = [0_u8; 32];
+    // SAFETY: the caller's promise; `count` elements of at most four bytes fit.
+    unsafe {
+        std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), count * E::KIND.bytes());
+        load::<E>(bytes.as_ptr())
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn sum(v: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}

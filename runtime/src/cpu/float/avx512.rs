@@ -1,0 +1,109 @@
+//! The float micro-kernel with AVX-512.
+#![expect(unsafe_code, reason = "vector loads take raw pointers")]
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::{Element, Kind, Product, Rows, TILE_ROWS, tiles};
+
+tiles!("avx512f,avx512bw,avx512dq,avx512vl", 6, [1, 2, 3, 4, 5]);
+
+/// The sums of `R` rows × `T` tokens over some columns.
+///
+/// # Safety
+/// The rows and tokens must exist.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+unsafe fn tile<E: Element, const R: usize, const T: usize>(
+    product: &Product<'_>,
+    rows: Rows<'_>,
+    row: usize,
+    token: usize,
+    columns: &Range<usize>,
+) -> [[f32; R]; T] {
+    let size = E::KIND.bytes();
+    let cols = product.cols;
+    let mut sums = [[_mm512_setzero_ps(); R]; T];
+    // SAFETY: `row + R` rows and `token + T` tokens exist, `columns` lies within them, and the masked loads of the tail
+    // touch only `tail` elements.
+    unsafe {
+        let w: [*const u8; R] = std::array::from_fn(|r| {
+            rows.data
+                .as_ptr()
+                .add(((row + r) * cols + columns.start) * size)
+        });
+        let x: [*const f32; T] =
+            std::array::from_fn(|t| product.x.as_ptr().add((token + t) * cols + columns.start));
+        let whole = columns.len() / 16 * 16;
+        for c in (0..whole).step_by(16) {
+            let mut weights = [_mm512_setzero_ps(); R];
+            for r in 0..R {
+                weights[r] = load::<E>(w[r].add(c * size));
+            }
+            for t in 0..T {
+                let x = _mm512_loadu_ps(x[t].add(c));
+                for r in 0..R {
+                    sums[t][r] = _mm512_fmadd_ps(weights[r], x, sums[t][r]);
+                }
+            }
+        }
+        let tail = columns.len() - whole;
+        if tail > 0 {
+            let mask = (1_u16 << tail) - 1;
+            for t in 0..T {
+                let x = _mm512_maskz_loadu_ps(mask, x[t].add(whole));
+                for r in 0..R {
+                    let weights = load_tail::<E>(w[r].add(whole * size), mask);
+                    sums[t][r] = _mm512_fmadd_ps(weights, x, sums[t][r]);
+                }
+            }
+        }
+    }
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
+        for r in 0..R {
+            out[t][r] = _mm512_reduce_add_ps(sums[t][r]);
+        }
+    }
+    out
+}
+
+/// Sixteen elements as f32.
+///
+/// # Safety
+/// They must be readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+unsafe fn load<E: Element>(at: *const u8) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match E::KIND {
+            Kind::F32 => _mm512_loadu_ps(at.cast()),
+            Kind::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())),
+            Kind::BF16 => widen_bf16(_mm256_loadu_si256(at.cast())),
+        }
+    }
+}
+
+/// As many elements as `mask` has bits, zeros above them.
+///
+/// # Safety
+/// They must be readable.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+unsafe fn load_tail<E: Element>(at: *const u8, mask: u16) -> __m512 {
+    // SAFETY: the caller's promise; elements whose bit is clear are not read.
+    unsafe {
+        match E::KIND {
+            Kind::F32 => _mm512_maskz_loadu_ps(mask, at.cast()),
+            Kind::F16 => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, at.cast())),
+            Kind::BF16 => widen_bf16(_mm256_maskz_loadu_epi16(mask, at.cast())),
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn widen_bf16(halves: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+}
