@@ -37,7 +37,7 @@ STORE = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 class Case:
     """One row of a table: the literal config.json, and how the checkpoint is made and stored."""
 
-    def __init__(self, name, config, tokens=20, last=None, store="f32", shards=1, gain=1.0, embed=1.0, mxfp4=False, edit=None):
+    def __init__(self, name, config, tokens=20, last=None, store="bf16", shards=1, gain=1.0, embed=1.0, mxfp4=False, edit=None):
         self.name, self.config, self.tokens = name, config, tokens
         self.last = last or min(tokens, 16)
         self.store, self.shards, self.gain, self.embed = STORE[store], shards, gain, embed
@@ -64,7 +64,7 @@ def randomize(model, case):
             value = case.embed * noise
         elif p.dim() == 1 and ("norm" in name or ".ln_" in name or "layernorm" in name) and not name.endswith("bias"):
             value = p.data + 0.3 * noise
-        elif p.dim() == 1 or "bias" in name:
+        elif p.dim() == 1 or "bias" in name:                   # also the routers' choosing biases
             value = (1.0 if "sinks" in name else 0.3) * noise
         else:
             fan_in = math.sqrt(p.shape[-1] * p.shape[-2]) if p.dim() == 3 else p.shape[-1]

@@ -142,17 +142,17 @@ class Model:
         if 'original' in sc: sc.setdefault('original_max_position_embeddings', sc['original'])
         part = s.val(r.get('partial', 'partial_rotary_factor'), i)
         dim = int(s.val(r['dim'], i)) if 'dim' in r else int(head_dim * part)
-        kind = s.word(sc.get('rope_type') or sc.get('type') or 'default'); mx = s.cfg('max_positions')
+        kind = s.word(sc.get('rope_type') or sc.get('type') or 'default'); mx = lambda: s.cfg('max_positions')
         inv = theta ** -(np.arange(0, dim, 2) / dim); att = 1.0; pos = np.arange(T)
         if kind == 'linear': inv = inv / sc['factor']
         elif kind == 'dynamic' and sc.get('alpha'): inv = (theta * sc['alpha'] ** (dim / (dim - 2))) ** -(np.arange(0, dim, 2) / dim)
-        elif kind == 'dynamic': inv = (theta * (sc['factor'] * max(T, mx) / mx - sc['factor'] + 1) ** (dim / (dim - 2))) ** -(np.arange(0, dim, 2) / dim)
+        elif kind == 'dynamic': inv = (theta * (sc['factor'] * max(T, mx()) / mx() - sc['factor'] + 1) ** (dim / (dim - 2))) ** -(np.arange(0, dim, 2) / dim)
         elif kind == 'llama3':
             o, lo, hi, f = sc['original_max_position_embeddings'], sc['low_freq_factor'], sc['high_freq_factor'], sc['factor']
             wl = 2 * math.pi / inv; sm = (o / wl - lo) / (hi - lo)
             inv = np.where(wl > o / lo, inv / f, np.where(wl < o / hi, inv, (1 - sm) * inv / f + sm * inv))
         elif kind == 'yarn':
-            f = sc['factor']; o = sc.get('original_max_position_embeddings') or mx
+            f = sc['factor']; o = sc.get('original_max_position_embeddings') or mx()
             cor = lambda rot: dim * math.log(o / (rot * 2 * math.pi)) / (2 * math.log(theta))
             lo, hi = cor(sc.get('beta_fast') or 32), cor(sc.get('beta_slow') or 1)
             if sc.get('truncate', True): lo, hi = math.floor(lo), math.ceil(hi)
@@ -163,7 +163,7 @@ class Model:
             a, b = sc.get('mscale'), sc.get('mscale_all_dim')
             att = sc.get('attention_factor') or (ms(a) / ms(b) if a and b else ms(1))
         elif kind == 'longrope':
-            o = sc.get('original_max_position_embeddings') or s.raw.get('original_max_position_embeddings'); f = mx / o
+            o = sc.get('original_max_position_embeddings') or s.raw.get('original_max_position_embeddings'); f = mx() / o
             inv = inv / np.array(sc['long_factor' if T > o else 'short_factor']); att = sc.get('attention_factor') or (math.sqrt(1 + math.log(f) / math.log(o)) if f > 1 else 1.0)
         elif kind == 'proportional': inv = np.concatenate([theta ** -(np.arange(0, dim, 2) / head_dim) / sc.get('factor', 1), np.zeros(head_dim // 2 - dim // 2)])
         elif kind != 'default': raise NotImplementedError(kind)
@@ -259,7 +259,7 @@ class Model:
         (U, ub), (W, B) = s.lin(s.key(t, 'up'), i, b, tr), s.lin(s.key(t, 'down'), i, b, tr)
         return ACT[s.word(t['act'])](x @ U.T + (ub if b else 0)) @ W.T + (B if b else 0)
     def experts(s, t, i, E, I):
-        f = t.get(s.fmt, {}); st = s.d.get('storage', {}).get(f.get('storage'), {}); b = s.val(t.get('bias'), i, False)
+        f = t.get(s.fmt, {}); st = s.d.get('storage', {}).get(f.get('storage'), {'plain': {'weight': '{P}.weight', 'bias': '{P}.bias'}}); b = s.val(t.get('bias'), i, False)
         def one(nm, e):
             if '{e}' in nm: W, B = s.lin(nm.replace('{e}', str(e)), i, b); return W, B
             nm = s.full(nm, i); r = lambda k: k.replace('{P}', nm); mx, pl = st.get('mxfp4'), st['plain']
