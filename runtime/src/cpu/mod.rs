@@ -13,7 +13,10 @@ mod vector;
 pub use level::Level;
 pub use packed::{PackedMatrix, Precision};
 pub use pool::{parallel, set_threads, threads};
-pub use vector::{axpy, dot};
+pub use vector::{
+    add, add_rows, axpy, dot, dot_rows, exp_in_place, exp_minus, gelu, gelu_tanh, max, mul, scale,
+    sigmoid, silu, sum, sum_squares, tanh,
+};
 
 #[cfg(test)]
 mod testing;
