@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// A cheaply cloned range of a memory-mapped file or of an owned buffer.
+/// A cheaply cloned range of a memory-mapped file, of an owned buffer, or of the program itself.
 ///
 /// Nothing is known about its alignment: a float at byte 3 of a file stays at byte 3.
 #[derive(Clone)]
@@ -18,6 +18,7 @@ pub struct Bytes {
 enum Source {
     Mapped(Mmap),
     Owned(Vec<u8>),
+    Static(&'static [u8]),
 }
 
 impl Source {
@@ -25,6 +26,7 @@ impl Source {
         match self {
             Self::Mapped(map) => map,
             Self::Owned(buffer) => buffer,
+            Self::Static(bytes) => bytes,
         }
     }
 }
@@ -64,6 +66,15 @@ impl Bytes {
     #[must_use]
     pub fn is_mapped(&self) -> bool {
         matches!(*self.source, Source::Mapped(_))
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self {
+            source: Arc::new(Source::Static(bytes)),
+            range: 0..bytes.len(),
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::config::{ConfigFile, Format, MAX_CONFIG_BYTES};
 /// An open checkpoint: every header has been read and checked against its file, no weight has been touched.
 #[derive(Debug)]
 pub struct Checkpoint {
-    folder: ModelFolder,
+    /// `None`: a model inside the program.
+    folder: Option<ModelFolder>,
     config: ConfigFile,
     files: Vec<MappedFile>,
     tensors: BTreeMap<String, Entry>,
@@ -25,8 +26,8 @@ pub struct Checkpoint {
 #[derive(Debug)]
 struct MappedFile {
     path: PathBuf,
-    /// Kept to see whether the file has been cut short since.
-    file: File,
+    /// Kept to see whether the file has been cut short since; `None` for bytes inside the program.
+    file: Option<File>,
     data: Bytes,
 }
 
@@ -94,8 +95,27 @@ impl Checkpoint {
         let gguf::Header { metadata, tensors } = gguf::read_header(path, &file.data)?;
         let config = ConfigFile::from_metadata(file_name(path), metadata)?;
         Ok(Self {
-            folder,
+            folder: Some(folder),
             config,
+            files: vec![file],
+            tensors,
+        })
+    }
+
+    /// Opens a GGUF file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Self> {
+        let file = MappedFile {
+            path: name.into(),
+            file: None,
+            data: bytes.into(),
+        };
+        let gguf::Header { metadata, tensors } = gguf::read_header(&file.path, &file.data)?;
+        Ok(Self {
+            folder: None,
+            config: ConfigFile::from_metadata(name, metadata)?,
             files: vec![file],
             tensors,
         })
@@ -122,7 +142,7 @@ impl Checkpoint {
         }
         let tensors = merge(&folder, &shards, &files)?;
         Ok(Self {
-            folder,
+            folder: Some(folder),
             config,
             files,
             tensors,
@@ -141,10 +161,10 @@ impl Checkpoint {
         self.config.format()
     }
 
-    /// The folder, for the files beside the weights.
+    /// The folder, for the files beside the weights; `None` for a model inside the program.
     #[must_use]
-    pub fn folder(&self) -> &ModelFolder {
-        &self.folder
+    pub fn folder(&self) -> Option<&ModelFolder> {
+        self.folder.as_ref()
     }
 
     /// The files that hold the weights.
@@ -237,13 +257,19 @@ impl MappedFile {
             });
         }
         let data = Bytes::map(&file).map_err(io)?;
-        Ok(Self { path, file, data })
+        Ok(Self {
+            path,
+            file: Some(file),
+            data,
+        })
     }
 
     /// A map of a file that has become shorter ends the process when touched: better to ask first.
     fn check_size(&self) -> Result<(), CheckpointError> {
-        let metadata = self
-            .file
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let metadata = file
             .metadata()
             .map_err(|source| CheckpointError::io(&self.path, source))?;
         let (expected, actual) = (self.data.len() as u64, metadata.len());
