@@ -1,1 +1,28 @@
-//! Under construction.
+//! What the tests share: small model files, sound and broken.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use inferno_runtime::Result;
+use inferno_runtime::weights::Checkpoint;
+
+pub mod gguf;
+pub mod model_folder;
+
+/// Opens a checkpoint, which must not take long, however broken it is.
+///
+/// # Errors
+/// Those of [`Checkpoint::open`].
+///
+/// # Panics
+/// If it takes more than two seconds.
+pub fn open(path: &Path) -> Result<Checkpoint> {
+    let start = Instant::now();
+    let opened = Checkpoint::open(path);
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    opened
+}

@@ -17,12 +17,20 @@ fn every_golden_checkpoint_opens_and_reads() {
         if !folder.is_dir() {
             continue;
         }
-        let checkpoint = Checkpoint::open(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        assert!(!checkpoint.config().architectures().is_empty(), "{}", folder.display());
+        let checkpoint = Checkpoint::open(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        assert!(
+            !checkpoint.config().architectures().is_empty(),
+            "{}",
+            folder.display()
+        );
         for name in checkpoint.names() {
             let info = checkpoint.tensor(name).unwrap();
             let tensor = checkpoint.read(name).unwrap();
-            assert_eq!((&tensor.shape, tensor.data.len()), (&info.shape, info.bytes));
+            assert_eq!(
+                (&tensor.shape, tensor.data.len()),
+                (&info.shape, info.bytes)
+            );
             if info.dtype.weight().is_some() {
                 let elements: usize = info.shape.iter().product();
                 let matrix = tensor.into_matrix().unwrap();

@@ -8,33 +8,33 @@ pub enum ConfigError {
     #[error("{file} is not usable: {reason}")]
     Malformed {
         /// The file.
-        file: String,
+        file: Box<str>,
         /// What is wrong with it, and where.
-        reason: String,
+        reason: Box<str>,
     },
     /// No key of a field is in the file, and the spec gives no default.
     #[error("{file} lacks {key}, which the model's `{field}` needs")]
     Missing {
         /// The file.
-        file: String,
+        file: Box<str>,
         /// The field of the spec.
-        field: String,
+        field: Box<str>,
         /// The keys that were tried.
-        key: String,
+        key: Box<str>,
     },
     /// A value has the wrong type, or is out of range.
     #[error("{file}: {key} is {found}, but `{field}` takes {expected}")]
     WrongValue {
         /// The file.
-        file: String,
+        file: Box<str>,
         /// The field of the spec.
-        field: String,
+        field: Box<str>,
         /// The key it was read from.
-        key: String,
+        key: Box<str>,
         /// What the field takes.
-        expected: String,
+        expected: Box<str>,
         /// What the file says.
-        found: String,
+        found: Box<str>,
     },
     /// Defaults that name each other, and none of them has a value in the file.
     #[error(
@@ -42,9 +42,9 @@ pub enum ConfigError {
     )]
     Circle {
         /// The file.
-        file: String,
+        file: Box<str>,
         /// The fields, from the one that was asked for back to itself.
-        fields: String,
+        fields: Box<str>,
     },
     /// A field takes the number of rows of the embedding, and there is no embedding.
     #[error(
@@ -52,7 +52,7 @@ pub enum ConfigError {
     )]
     NoEmbedding {
         /// The file.
-        file: String,
+        file: Box<str>,
     },
 }
 

@@ -229,9 +229,9 @@ impl<'a> Lookup<'a> {
         ConfigError::WrongValue {
             file: self.file.name().into(),
             field: self.name.into(),
-            key: format!("`{}`", self.file.full_key(key)),
-            expected,
-            found: found.to_string(),
+            key: format!("`{}`", self.file.full_key(key)).into(),
+            expected: expected.into(),
+            found: found.to_string().into(),
         }
         .into()
     }
@@ -248,7 +248,7 @@ impl<'a> Lookup<'a> {
             key: if keys.is_empty() {
                 "a key".into()
             } else {
-                keys.join(" or ")
+                keys.join(" or ").into()
             },
         }
         .into()

@@ -82,15 +82,15 @@ impl ConfigFile {
             Ok(Json::Object(outer)) => outer,
             Ok(_) => {
                 return Err(ConfigError::Malformed {
-                    file: name,
+                    file: name.into(),
                     reason: "it is no JSON object".into(),
                 }
                 .into());
             }
             Err(error) => {
                 return Err(ConfigError::Malformed {
-                    file: name,
-                    reason: error.to_string(),
+                    file: name.into(),
+                    reason: error.to_string().into(),
                 }
                 .into());
             }
@@ -116,7 +116,11 @@ impl ConfigFile {
             .and_then(MetadataValue::as_str)
         else {
             let reason = "its metadata has no string `general.architecture`".into();
-            return Err(ConfigError::Malformed { file: name, reason }.into());
+            return Err(ConfigError::Malformed {
+                file: name.into(),
+                reason,
+            }
+            .into());
         };
         let architecture = architecture.to_owned();
         Ok(Self::new(
@@ -269,7 +273,7 @@ impl ConfigFile {
         match self.rows_of_embedding.get() {
             Some(rows) => Ok(rows as f64),
             None => Err(ConfigError::NoEmbedding {
-                file: self.name.clone(),
+                file: self.name.as_str().into(),
             }
             .into()),
         }
@@ -363,8 +367,8 @@ impl ConfigFile {
             .chain([&running[start]])
             .map(|(name, _)| format!("`{name}`"));
         ConfigError::Circle {
-            file: self.name.clone(),
-            fields: names.collect::<Vec<_>>().join(" → "),
+            file: self.name.as_str().into(),
+            fields: names.collect::<Vec<_>>().join(" → ").into(),
         }
         .into()
     }

@@ -106,9 +106,9 @@ impl<'a> Table<'a> {
             ConfigError::WrongValue {
                 file: self.file.into(),
                 field: key.into(),
-                key: format!("`{full}`"),
+                key: format!("`{full}`").into(),
                 expected: expected.into(),
-                found: value.to_string(),
+                found: value.to_string().into(),
             }
             .into()
         })

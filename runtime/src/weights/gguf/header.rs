@@ -62,7 +62,7 @@ fn check_version(path: &Path, cursor: &mut Cursor<'_>) -> Result<()> {
     let reason = match cursor.u32()? {
         2 | 3 => return Ok(()),
         1 => "GGUF version 1 has long been replaced; convert the model again".into(),
-        version if version.swap_bytes() <= 3 => {
+        version if (1..=3).contains(&version.swap_bytes()) => {
             "it is a big-endian GGUF file; only little-endian ones are read".into()
         }
         version => format!("GGUF version {version}; versions 2 and 3 are read"),
