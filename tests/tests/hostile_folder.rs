@@ -297,7 +297,7 @@ fn side_files_are_capped_and_text() {
     ];
     write(folder.path(), &files).unwrap();
     let checkpoint = open(folder.path()).unwrap();
-    let folder = checkpoint.folder();
+    let folder = checkpoint.folder().unwrap();
     assert_eq!(
         folder.read_side_file("chat.jinja", 7).unwrap().unwrap(),
         "{{ x }}"
