@@ -6,7 +6,7 @@
 //! Conventions: an option that is off in the language's own words is `Expr::is_none` / the literal `false` / the literal
 //! default, so that codegen prints nothing for it. What the reference calls "absent in that format" is the key's default.
 
-use crate::source::At;
+pub(crate) use crate::source::At;
 
 /// A value for each file format. A format that the spec does not serve repeats the other's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,27 @@ pub enum Format {
     Gguf,
 }
 
+impl Format {
+    /// The format of a column's name.
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        match word {
+            "hf" => Some(Self::Hf),
+            "gguf" => Some(Self::Gguf),
+            _ => None,
+        }
+    }
+}
+
+/// The name of its column.
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Hf => "hf",
+            Self::Gguf => "gguf",
+        })
+    }
+}
+
 /// The type of a field or an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -97,7 +118,8 @@ pub enum Type {
     Bools,
     /// A list of strings.
     Strs,
-    /// An untyped field: a number, or a list with one number per layer.
+    /// An untyped field: a number, or a list with one number per layer; none if its default is none. May stand wherever a
+    /// number or a list is needed; what it must not be there is an error when a file is loaded.
     OneOrEach,
     /// Only in `rope.scaling`: the word `config` (or none).
     Config,
@@ -267,7 +289,8 @@ pub enum Function {
     At,
 }
 
-/// An option's value. Literals are `Expr`s of literal kind.
+/// An option's value. Literals are `Expr`s of literal kind. An option that takes a number may hold an expression of type
+/// `OptNumber` or `OneOrEach`: none, or a list, is then an error when a file is loaded.
 pub type Value = PerFormat<Expr>;
 
 /// A word that may come from a config field: an activation, a router score.
@@ -557,6 +580,10 @@ pub enum Param {
 
 /// Activation of an MLP.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful exist, and codegen matches on them"
+)]
 pub enum MlpAct {
     /// One function (per format, since a FIELD may be a table per format).
     Word(PerFormat<Word>),
