@@ -112,7 +112,7 @@ macro_rules! scalar {
     };
 }
 
-/// The methods of a list type.
+/// The methods of a list of plain values.
 macro_rules! list {
     ($element:ty, $what:literal, $plain:ident, $or:ident) => {
         #[doc = concat!("The field as a list of ", $what, ".")]
@@ -127,13 +127,11 @@ macro_rules! list {
         ///
         /// # Errors
         /// If the file has something else there, or the default fails.
-        pub fn $or<T, F>(self, default: F) -> Result<Arc<[$element]>>
-        where
-            T: Into<$element>,
-            F: FnOnce() -> Result<Vec<T>>,
-        {
-            let default = || Ok(default()?.into_iter().map(Into::into).collect());
-            self.or(Value::$plain, default, type_name::<F>())
+        pub fn $or<F: FnOnce() -> Result<Vec<$element>>>(
+            self,
+            default: F,
+        ) -> Result<Arc<[$element]>> {
+            self.or(Value::$plain, || Ok(default()?.into()), type_name::<F>())
         }
     };
 }
@@ -154,11 +152,31 @@ impl<'a> Lookup<'a> {
     list!(f64, "whole numbers", ints, ints_or);
     list!(f64, "numbers", floats, floats_or);
     list!(bool, "bools", bools, bools_or);
-    list!(Arc<str>, "strings", strs, strs_or);
+
+    /// The field as a list of strings.
+    ///
+    /// # Errors
+    /// If the file does not have it, or something else there.
+    pub fn strs(self) -> Result<Arc<[Arc<str>]>> {
+        self.required(Value::strs)
+    }
+
+    /// The field as a list of strings, or its default, for which borrowed ones will do.
+    ///
+    /// # Errors
+    /// If the file has something else there, or the default fails.
+    pub fn strs_or<S, F>(self, default: F) -> Result<Arc<[Arc<str>]>>
+    where
+        S: Into<Arc<str>>,
+        F: FnOnce() -> Result<Vec<S>>,
+    {
+        let default = || Ok(default()?.into_iter().map(Into::into).collect());
+        self.or(Value::strs, default, type_name::<F>())
+    }
 
     /// From here on a null is as if the key were absent, in `_opt` methods too: for a field whose type knows no null, but
     /// whose default may be none.
-    pub fn null_is_absent(self) -> Self {
+    pub fn absent_if_null(self) -> Self {
         Self {
             null: Null::Absent,
             ..self
@@ -166,7 +184,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn required<T>(self, convert: impl Fn(Value<'a>) -> Converted<T>) -> Result<T> {
-        match self.null_is_absent().find(convert)? {
+        match self.absent_if_null().find(convert)? {
             Found::Value(value) => Ok(value),
             Found::Null | Found::Nothing => Err(self.missing()),
         }
@@ -178,7 +196,7 @@ impl<'a> Lookup<'a> {
         default: impl FnOnce() -> Result<T>,
         spec: &'static str,
     ) -> Result<T> {
-        match self.null_is_absent().find(convert)? {
+        match self.absent_if_null().find(convert)? {
             Found::Value(value) => Ok(value),
             Found::Null | Found::Nothing => self.remembered(default, spec),
         }

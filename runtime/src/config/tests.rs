@@ -46,7 +46,7 @@ fn null_is_off_for_optional_fields_and_absent_for_others() {
     assert_eq!(file.field("w", keys, "").int_or(|| Ok(1.0)).unwrap(), 5.0);
     assert_eq!(
         file.field("w", keys, "")
-            .null_is_absent()
+            .absent_if_null()
             .int_opt_or(|| Ok(Some(1.0)))
             .unwrap(),
         Some(5.0)
