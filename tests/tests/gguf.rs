@@ -1,6 +1,8 @@
 //! GGUF files as they should be.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
+
 use inferno_runtime::Result;
 use inferno_runtime::config::Format;
 use inferno_runtime::weights::{
@@ -194,4 +196,84 @@ fn a_folder_with_one_gguf_file_is_a_model_and_with_two_is_none() {
     std::fs::write(folder.path().join("b.gguf"), sound().to_bytes()).unwrap();
     let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
     assert!(error.contains("2 .gguf files"), "{error}");
+}
+
+/// The file that another implementation wrote (fixtures/gguf_py.py).
+#[test]
+fn a_file_of_gguf_py() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf_py.gguf");
+    let checkpoint = inferno_tests::open(&path).unwrap();
+    let config = checkpoint.config();
+    assert_eq!(config.architectures(), ["llama"]);
+    assert_eq!(
+        config
+            .field("num_layers", &[], "block_count")
+            .int()
+            .unwrap(),
+        3.0
+    );
+    assert_eq!(
+        config
+            .field("num_kv_heads", &[], "attention.head_count_kv")
+            .int()
+            .unwrap(),
+        2.0
+    );
+    let eps = config
+        .field("eps", &[], "attention.layer_norm_rms_epsilon")
+        .float()
+        .unwrap();
+    assert_eq!(eps as f32, 1e-5);
+    assert_eq!(
+        &*config
+            .table("rope.scaling")
+            .unwrap()
+            .str("type")
+            .unwrap()
+            .unwrap(),
+        "yarn"
+    );
+    assert!(
+        matches!(config.metadata("a.int"), Some(MetadataValue::Integer(value)) if *value == -(1 << 40))
+    );
+    assert_eq!(config.metadata("a.double").unwrap().as_f64(), Some(0.1));
+    let Some(MetadataValue::Array(tokens)) = config.metadata("tokenizer.ggml.tokens") else {
+        panic!()
+    };
+    assert_eq!(tokens.strings().unwrap(), ["<s>", "é", "▁hello"]);
+
+    let matrix = |name: &str| checkpoint.read(name).unwrap().into_matrix().unwrap();
+    let exact = matrix("f32").to_f32().unwrap();
+    assert_eq!((matrix("f32").rows(), matrix("f32").cols()), (3, 64));
+    for (name, tolerance) in [
+        ("f16", 1e-3),
+        ("BF16", 1e-2),
+        ("Q8_0", 0.02),
+        ("Q5_1", 0.1),
+        ("Q5_0", 0.15),
+        ("Q4_1", 0.2),
+        ("Q4_0", 0.3),
+    ] {
+        let values = matrix(name).to_f32().unwrap();
+        let worst = values
+            .iter()
+            .zip(&exact)
+            .map(|(a, b)| (a - b).abs())
+            .fold(0.0, f32::max);
+        assert!(worst > 0.0 && worst < tolerance, "{name}: {worst}");
+    }
+    assert_eq!(
+        checkpoint.tensor("MXFP4").unwrap().dtype,
+        StoredDtype::Weight(WeightDtype::Mxfp4)
+    );
+    let values = matrix("MXFP4").to_f32().unwrap();
+    let error = values
+        .iter()
+        .zip(&exact)
+        .map(|(a, b)| (a - b).powi(2))
+        .sum::<f32>();
+    assert!(
+        error < 0.05 * exact.iter().map(|v| v * v).sum::<f32>(),
+        "{error}"
+    );
 }

@@ -250,6 +250,13 @@ fn a_folder_without_weights_or_config_says_what_is_missing() {
             .to_string()
             .contains("model.safetensors")
     );
+    std::fs::write(empty.path().join("pytorch_model.bin"), b"x").unwrap();
+    assert!(
+        open(empty.path())
+            .unwrap_err()
+            .to_string()
+            .contains("convert them to safetensors")
+    );
     std::fs::write(empty.path().join("model.safetensors"), pairs(&["a"])).unwrap();
     assert!(
         open(empty.path())

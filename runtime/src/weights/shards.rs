@@ -35,6 +35,9 @@ pub(super) fn find(folder: &ModelFolder) -> Result<Shards> {
     if let Some(text) = folder.read_side_file(INDEX, MAX_INDEX_BYTES)? {
         return indexed(folder, &text, &names);
     }
+    let has_pickles = names
+        .iter()
+        .any(|name| name.starts_with("pytorch_model") && name.ends_with(".bin"));
     let files: Vec<_> = names
         .into_iter()
         .filter(|name| name.starts_with("model") && name.ends_with(".safetensors"))
@@ -42,7 +45,12 @@ pub(super) fn find(folder: &ModelFolder) -> Result<Shards> {
     match files.len() {
         0 => Err(CheckpointError::NoModel {
             path: folder.path().into(),
-            reason: format!("it has neither {SINGLE} nor {INDEX} nor a .gguf file"),
+            reason: if has_pickles {
+                "its weights are PyTorch pickles (.bin), which can run code and are not read; convert them to safetensors"
+                    .into()
+            } else {
+                format!("it has neither {SINGLE} nor {INDEX} nor a .gguf file")
+            },
         }),
         1..=MAX_FILES => Ok(Shards {
             files,
