@@ -175,6 +175,13 @@ fn more_tensors_than_any_model_has() {
 }
 
 #[test]
+fn a_tensor_of_a_million_dimensions() {
+    let shape = vec!["1"; 1_000_000].join(",");
+    let entry = format!(r#"{{"dtype":"F32","shape":[{shape},2],"data_offsets":[0,8]}}"#);
+    refused_for(&one(&entry), "dimensions");
+}
+
+#[test]
 fn overlapping_gapped_and_reversed_offsets() {
     let two = |first: &str, second: &str| {
         let header = format!(

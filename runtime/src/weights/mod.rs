@@ -14,6 +14,7 @@ mod matrix;
 mod safetensors;
 mod shards;
 mod tensor;
+mod tensor_table;
 
 pub use bytes::Bytes;
 pub use checkpoint::Checkpoint;

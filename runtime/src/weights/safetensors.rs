@@ -3,19 +3,26 @@
 //! The crate `safetensors` knows the rules: contiguous offsets, sizes that follow from shape and type, a file that ends
 //! with the last tensor. This adds what it leaves open: duplicate names, caps, and errors that give numbers.
 
-use std::fmt;
 use std::path::Path;
 
+use ::safetensors::Dtype;
 use ::safetensors::tensor::{Metadata, TensorInfo};
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
 
 use super::tensor::{Entry, StoredDtype};
+use super::tensor_table::{Shape, TensorTable};
 use super::{Bytes, CheckpointError};
 
 /// The longest header, as the format has it.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// The most tensors of a file. The largest checkpoints have some hundred thousand, in many files.
-const MAX_TENSORS: usize = 1 << 19;
+
+/// What a header says of a tensor.
+#[derive(Debug, Deserialize)]
+struct Declared {
+    dtype: Dtype,
+    shape: Shape,
+    data_offsets: (usize, usize),
+}
 
 /// Reads a header; the entries are those of file number `file`.
 pub(super) fn read_header(
@@ -45,14 +52,18 @@ pub(super) fn read_header(
         .ok_or_else(|| truncated(8 + header_len))?;
     let header = str::from_utf8(header)
         .map_err(|error| damaged(format!("its header is not UTF-8: {error}")))?;
-    let Header(mut tensors) = serde_json::from_str(header)
+    let TensorTable::<Declared>(mut tensors) = serde_json::from_str(header)
         .map_err(|error| damaged(format!("its header is no table of tensors: {error}")))?;
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
 
     let start = 8 + header_len as usize;
     let entries = tensors
         .iter()
-        .map(|(name, info)| (name.clone(), entry(file, start, info)))
+        .map(|(name, tensor)| (name.clone(), entry(file, start, tensor)))
+        .collect();
+    let tensors = tensors
+        .into_iter()
+        .map(|(name, tensor)| (name, info(tensor)))
         .collect();
     let end = Metadata::new(None, tensors)
         .map_err(|error| damaged(error.to_string()))?
@@ -69,57 +80,26 @@ pub(super) fn read_header(
     }
 }
 
-fn entry(file: usize, start: usize, info: &TensorInfo) -> Entry {
+fn entry(file: usize, start: usize, tensor: &Declared) -> Entry {
     // Saturating, because nothing is checked yet; once it is, nothing has saturated.
-    let (from, to) = info.data_offsets;
+    let (from, to) = tensor.data_offsets;
     Entry {
         file,
-        shape: info.shape.clone(),
-        dtype: StoredDtype::from_safetensors(info.dtype),
+        shape: tensor.shape.0.clone(),
+        dtype: StoredDtype::from_safetensors(tensor.dtype),
         range: start.saturating_add(from)..start.saturating_add(to),
     }
 }
 
-/// The header's tensors in the order of the file, each name once.
-struct Header(Vec<(String, TensorInfo)>);
-
-impl<'de> serde::Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
-    }
-}
-
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-        let mut tensors = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            if tensors.len() == MAX_TENSORS {
-                return Err(de::Error::custom(format!(
-                    "more than {MAX_TENSORS} tensors"
-                )));
-            }
-            tensors.push((name, map.next_value()?));
-        }
-        let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(de::Error::custom(format!(
-                "tensor {:?} is listed twice",
-                twice[0]
-            )));
-        }
-        Ok(Header(tensors))
+fn info(tensor: Declared) -> TensorInfo {
+    let Declared {
+        dtype,
+        shape: Shape(shape),
+        data_offsets,
+    } = tensor;
+    TensorInfo {
+        dtype,
+        shape,
+        data_offsets,
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value as Json;
-
+use super::tensor_table::TensorTable;
 use super::{CheckpointError, ModelFolder};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
@@ -96,21 +95,16 @@ fn indexed(folder: &ModelFolder, text: &str, names: &[String]) -> Result<Shards>
 fn weight_map(folder: &ModelFolder, text: &str) -> Result<BTreeMap<String, String>> {
     #[derive(serde::Deserialize)]
     struct Index {
-        weight_map: serde_json::Map<String, Json>,
+        weight_map: TensorTable<String>,
     }
     let damaged = |reason: String| CheckpointError::damaged(&folder.path().join(INDEX), reason);
-    let Index { weight_map } =
-        serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
-    if weight_map.is_empty() {
+    let Index {
+        weight_map: TensorTable(files),
+    } = serde_json::from_str(text).map_err(|error| damaged(error.to_string()))?;
+    if files.is_empty() {
         return Err(damaged("its weight_map is empty".into()));
     }
-    let named = weight_map.into_iter().map(|(tensor, file)| match file {
-        Json::String(file) => Ok((tensor, file)),
-        other => Err(damaged(format!(
-            "the file of tensor {tensor:?} is {other}, and not a name"
-        ))),
-    });
-    named.collect()
+    Ok(files.into_iter().collect())
 }
 
 /// `model-00001-of-00003.safetensors`: a name that only a shard has.
