@@ -1,0 +1,378 @@
+//! Components of kind `gqa`.
+
+use proc_macro2::{Ident, Literal, TokenStream};
+use quote::{format_ident, quote};
+
+use super::expr::{Exprs, Place};
+use super::options::{Field, Setting, Struct, always, optional_size, switched};
+use super::{Module, doc, mlp, norm, rope, rows};
+use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope};
+
+/// The struct of an attention that a layer calls `calls` times.
+pub(super) fn attention(module: &mut Module, component: &Component, gqa: &Gqa, name: Ident, calls: usize) -> Struct {
+    let mut attention = Attention { table: component.ident.clone(), gqa, calls, fields: Vec::new() };
+    let forward = attention.write(module);
+    let lets = attention.lets(module);
+    Struct {
+        name,
+        doc: format!("`[{}]`: grouped-query attention.", component.ident),
+        fields: attention.fields,
+        lets,
+        forward,
+    }
+}
+
+struct Attention<'a> {
+    table: String,
+    gqa: &'a Gqa,
+    calls: usize,
+    fields: Vec<Field>,
+}
+
+/// Where a gate in the rows of `qkv` is split off.
+enum Tail {
+    None,
+    Both,
+    OneFormat(PerFormat<bool>),
+}
+
+impl Attention<'_> {
+    fn constant(&self, module: &mut Module, key: &str, name: &Name) -> Ident {
+        module.constant(&format!("{}_{key}", self.table), "_PROJ", name)
+    }
+
+    fn lets(&self, module: &Module) -> Vec<(Ident, TokenStream)> {
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let gqa = self.gqa;
+        let (q, kv, dim) = (exprs.number(&gqa.heads), exprs.number(&gqa.kv_heads), exprs.number(&gqa.head_dim));
+        let v_dim = gqa.v_head_dim.as_ref().map_or(dim.clone(), |v_dim| exprs.number(v_dim));
+        let mut lets = vec![mlp::hidden(module), (format_ident!("heads"), quote!(Heads::new(#q, #kv, #dim, #v_dim)?))];
+        lets.push((format_ident!("bias"), exprs.boolean(&gqa.bias)));
+        lets.push((format_ident!("transposed"), exprs.boolean(&gqa.transposed)));
+        lets
+    }
+
+    /// Fills the fields in the order of the computation and gives `forward`.
+    fn write(&mut self, module: &mut Module) -> TokenStream {
+        let tail = self.tail(module);
+        self.qkv(module, &tail);
+        let prepare = self.prepare(module);
+        self.slot(module);
+        let attend = self.attend(module);
+        let (split, gated) = self.gate(module, &tail);
+        self.out(module);
+        let (call, kv) = if self.calls > 1 { (Some(quote!(call: usize,)), quote!(&self.kv[call])) } else { (None, quote!(&self.kv)) };
+        let text = doc::doc(match call {
+            Some(_) => "`[tokens, hidden_size]` → `[tokens, hidden_size]`; each call of a layer has keys and values of its own.",
+            None => "`[tokens, hidden_size]` → `[tokens, hidden_size]`",
+        });
+        quote! {
+            #text
+            fn forward(&self, x: &Activations, #call step: &mut Step) -> Result<Activations> {
+                let qkv = self.qkv.forward(x, step)?;
+                #split
+                let q = step.append(#kv, qkv)#prepare.run()?;
+                let y = step.attend(#kv, q)#attend.run()?;
+                #gated
+                self.o.forward(&y, step)
+            }
+        }
+    }
+
+    fn tail(&self, module: &Module) -> Tail {
+        let has = |source: &Option<QkvSource>| match source {
+            Some(QkvSource::Fused { rows, .. }) => rows.parts.iter().any(|part| part == "gate"),
+            _ => false,
+        };
+        let (hf, gguf) = (has(&self.gqa.qkv.hf), has(&self.gqa.qkv.gguf));
+        match (module.idents.hf, module.idents.gguf) {
+            (true, true) if hf != gguf => Tail::OneFormat(PerFormat { hf, gguf }),
+            (true, _) if hf => Tail::Both,
+            (false, true) if gguf => Tail::Both,
+            _ => Tail::None,
+        }
+    }
+
+    /// A name that stands for one part of the source, per format.
+    fn name(&self, at: usize, pick: impl Fn(&QkvSource) -> Option<&String>) -> Option<Name> {
+        let pick = |source: &Option<QkvSource>| source.as_ref().and_then(&pick).cloned();
+        let names = PerFormat { hf: pick(&self.gqa.qkv.hf), gguf: pick(&self.gqa.qkv.gguf) };
+        let at = self.gqa.qkv_at.get(at).or(self.gqa.qkv_at.first()).cloned().unwrap_or_default();
+        (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
+    }
+
+    fn qkv(&mut self, module: &mut Module, tail: &Tail) {
+        let parts = [("q", 0), ("k", 1), ("v", 2)];
+        let parts = parts.map(|(key, part)| self.name(part, |source| split_name(source, part)).map(|name| (key, name)));
+        let fused = self.name(0, |source| match source {
+            QkvSource::Fused { name, .. } => Some(name),
+            QkvSource::Split { .. } => None,
+        });
+        let names: Vec<_> = parts.iter().flatten().map(|(_, name)| name).chain(&fused).map(spelling).collect();
+        let constants = parts.each_ref().map(|part| part.as_ref().map(|(key, name)| self.constant(module, key, name)));
+        let fused = fused.map(|name| self.constant(module, "qkv", &name));
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let (bias, transposed) = (flag(&self.gqa.bias, "bias"), flag(&self.gqa.transposed, "transposed"));
+        let one = |source: &Option<QkvSource>| match source {
+            None => quote!(),
+            Some(QkvSource::Split { v, .. }) => {
+                let rows = ["q_rows", "k_rows", "v_rows"].map(|rows| format_ident!("{rows}"));
+                let parts = constants.iter().zip(rows).take(if v.is_some() { 3 } else { 2 });
+                let parts = parts.filter_map(|(name, rows)| name.as_ref().map(|name| quote!((#name, heads.#rows()))));
+                quote!(Linear::stacked(w, &[#(#parts),*], hidden, #bias, #transposed)?)
+            }
+            Some(QkvSource::Fused { rows: layout, .. }) => {
+                let layout = rows::rows(&exprs, layout, &["q", "k", "v", "gate"], part_rows);
+                quote!(Linear::fused(w, #fused, &#layout, hidden, #bias, #transposed)?)
+            }
+        };
+        let value = exprs.per_format(&self.gqa.qkv, one);
+        let shape = self.shape(tail);
+        self.fields.push(Field::new("qkv", quote!(Linear), format!("{}: `[{shape}, hidden_size]`", names.join(", ")), value));
+    }
+
+    /// Rows of q, k, v together, in symbols.
+    fn shape(&self, tail: &Tail) -> String {
+        let v = |source: &Option<QkvSource>| !matches!(source, None | Some(QkvSource::Split { v: None, .. }));
+        let has_v = v(&self.gqa.qkv.hf) || v(&self.gqa.qkv.gguf);
+        let heads = if matches!(tail, Tail::None) { "heads" } else { "2 * heads" };
+        match (has_v, &self.gqa.v_head_dim) {
+            (false, _) => format!("({heads} + kv_heads) * head_dim"),
+            (true, None) => format!("({heads} + 2 * kv_heads) * head_dim"),
+            (true, Some(_)) => format!("({heads} + kv_heads) * head_dim + kv_heads * v_head_dim"),
+        }
+    }
+
+    /// What happens to queries, keys and values before attention: the calls on `append`.
+    fn prepare(&mut self, module: &mut Module) -> TokenStream {
+        let gqa = self.gqa;
+        let (before, after) = match &gqa.qk_norm {
+            None => (quote!(), quote!()),
+            Some(qk_norm) if qk_norm.after_rope => (quote!(), self.qk_norm(module, qk_norm)),
+            Some(qk_norm) => (self.qk_norm(module, qk_norm), quote!()),
+        };
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let clip = Setting::number(&exprs, &gqa.clip, true);
+        let clip = clip.call(&mut self.fields, "clip", "clip", "Bound of queries, keys and values.");
+        let rope = gqa.rope.as_ref().map(|rope| self.rope(module, rope));
+        let temperature = self.temperature(module);
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let v_scale = Setting::number(&exprs, &gqa.v_scale, true);
+        let v_scale = v_scale.call(&mut self.fields, "v_scale", "v_scale", "Factor of the values.");
+        quote!(#before #clip #rope #after #temperature #v_scale)
+    }
+
+    fn qk_norm(&mut self, module: &mut Module, qk_norm: &QkNorm) -> TokenStream {
+        let mut name = |key: &str, name: &Option<Name>| match name {
+            None => quote!(None),
+            Some(name) => {
+                let constant = module.constant(&format!("{}_{key}_norm", self.table), "_WEIGHT", name);
+                quote!(Some(#constant))
+            }
+        };
+        let (q, k) = (name("q", &qk_norm.q), name("k", &qk_norm.k));
+        let (scope, q_shape, k_shape) = match qk_norm.scope {
+            Scope::Head => (quote!(Head), "head_dim", "head_dim"),
+            Scope::PerHead => (quote!(PerHead), "heads, head_dim", "kv_heads, head_dim"),
+            Scope::Whole => (quote!(Whole), "heads * head_dim", "kv_heads * head_dim"),
+        };
+        let options = norm::options(module, &qk_norm.options);
+        let shapes = [(&qk_norm.q, q_shape), (&qk_norm.k, k_shape)];
+        let shapes: Vec<_> = shapes
+            .iter()
+            .filter_map(|(name, shape)| name.as_ref().map(|name| format!("{}: `[{shape}]`", spelling(name))))
+            .collect();
+        let text = if shapes.is_empty() { "Norm of queries and keys, without weights.".into() } else { shapes.join(", ") };
+        let value = quote! {
+            QkNorm::load(w, QkNormOptions { scope: Scope::#scope, q: #q, k: #k, norm: #options }, heads)?
+        };
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let (ty, value) = switched(&exprs, &qk_norm.on, quote!(QkNorm), value);
+        self.fields.push(Field::new("qk_norm", ty, text, value));
+        let argument = reference("qk_norm", always(&qk_norm.on, true));
+        quote!(.qk_norm(#argument))
+    }
+
+    fn rope(&mut self, module: &mut Module, rope: &crate::ir::Rope) -> TokenStream {
+        if always(&rope.on, false) {
+            return quote!();
+        }
+        let arguments = rope::arguments(module, rope);
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let value = quote!(rope(#(#arguments,)* heads.dim)?);
+        let (ty, value) = switched(&exprs, &rope.on, quote!(Rope), value);
+        self.fields.push(Field::new("rope", ty, "Rotary position embedding.", value));
+        let argument = reference("rope", always(&rope.on, true));
+        quote!(.rope(#argument))
+    }
+
+    fn temperature(&mut self, module: &Module) -> TokenStream {
+        let Some(temperature) = &self.gqa.q_temperature else { return quote!() };
+        if always(&temperature.on, false) {
+            return quote!();
+        }
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let (scale, floor) = (exprs.number(&temperature.scale), exprs.number(&temperature.floor));
+        let from_one = temperature.from_one;
+        let value = quote!(QTemperature { scale: #scale, floor: #floor, from_one: #from_one });
+        let (ty, value) = switched(&exprs, &temperature.on, quote!(QTemperature), value);
+        self.fields.push(Field::new("temperature", ty, "Growth of the queries with their position.", value));
+        let argument = reference("temperature", always(&temperature.on, true));
+        quote!(.temperature(#argument))
+    }
+
+    fn slot(&mut self, module: &Module) {
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let window = optional_size(&exprs, &self.gqa.window, "window");
+        let chunk = optional_size(&exprs, &self.gqa.chunk, "chunk");
+        let slot = quote!(w.kv_slot(heads, #window, #chunk)?);
+        let shared = |source: &Option<QkvSource>| matches!(source, Some(QkvSource::Split { v: None, .. }));
+        let shared = PerFormat { hf: shared(&self.gqa.qkv.hf), gguf: shared(&self.gqa.qkv.gguf) };
+        let slot = exprs.per_format(&shared, |shared| if *shared { quote!(#slot.v_is_k()) } else { slot.clone() });
+        let (ty, value) = match self.calls {
+            0 | 1 => (quote!(KvSlot), slot),
+            calls => {
+                let slots = std::iter::repeat_n(&slot, calls);
+                let calls = Literal::usize_unsuffixed(calls);
+                (quote!([KvSlot; #calls]), quote!([#(#slots),*]))
+            }
+        };
+        self.fields.push(Field::new("kv", ty, "Place of the keys and values in the cache.", value));
+    }
+
+    /// The calls on `attend`.
+    fn attend(&mut self, module: &mut Module) -> TokenStream {
+        let gqa = self.gqa;
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let scale = Setting::number(&exprs, &gqa.scale, false);
+        let scale = scale.call(&mut self.fields, "scale", "scale", "Factor of the scores.");
+        let softcap = Setting::number(&exprs, &gqa.softcap, true);
+        let softcap = softcap.call(&mut self.fields, "softcap", "softcap", "Cap of the scores.");
+        let alibi = Setting::boolean(&exprs, &gqa.alibi);
+        let alibi = alibi.call(&mut self.fields, "alibi", "alibi", "Whether keys are weighted by their position.");
+        let sinks = match &gqa.sinks {
+            Some((name, on)) if !always(on, false) => {
+                let constant = self.constant(module, "sinks", name);
+                let exprs = Exprs::new(&module.idents, Place::Load);
+                let (ty, value) = switched(&exprs, on, quote!(Sinks), quote!(Sinks::load(w, #constant, heads)?));
+                self.fields.push(Field::new("sinks", ty, format!("{}: `[heads]`", spelling(name)), value));
+                let argument = reference("sinks", always(on, true));
+                quote!(.sinks(#argument))
+            }
+            _ => quote!(),
+        };
+        quote!(#scale #softcap #alibi #sinks)
+    }
+
+    /// What splits or computes the gate, and what applies it.
+    fn gate(&mut self, module: &mut Module, tail: &Tail) -> (TokenStream, TokenStream) {
+        let gate = self.gqa.out_gate.as_ref();
+        let apply = match gate {
+            Some(OutGate { act, .. }) => {
+                let act = mlp::word(act);
+                quote!(let y = y.gated(gate, #act)?;)
+            }
+            None => quote!(),
+        };
+        let rows = Field::new("gate_rows", quote!(usize), "Rows of the gate at the end of `qkv`.", quote!(heads.q_rows()));
+        let bound = if gate.is_some() { quote!(gate) } else { quote!(_) };
+        let name = gate.and_then(|gate| gate.name.as_ref());
+        match (tail, name) {
+            (Tail::Both, _) => {
+                self.fields.push(rows);
+                (quote!(let (qkv, #bound) = qkv.split_tail(self.gate_rows)?;), apply)
+            }
+            (Tail::None, None) => (quote!(), quote!()),
+            (Tail::None, Some(name)) => {
+                let (text, load) = self.gate_load(module, name);
+                self.fields.push(Field::new("gate", quote!(Linear), text, load));
+                (quote!(let gate = self.gate.forward(x, step)?;), apply)
+            }
+            (Tail::OneFormat(in_rows), name) => {
+                let load = name.map(|name| self.gate_load(module, name));
+                let (text, load) = load.unzip();
+                let load = load.map_or(quote!(None), |load| quote!(Some(#load)));
+                let exprs = Exprs::new(&module.idents, Place::Load);
+                let tail = exprs.per_format(in_rows, |in_rows| if *in_rows { quote!(Some(heads.q_rows())) } else { quote!(None) });
+                let load = exprs.per_format(in_rows, |in_rows| if *in_rows { quote!(None) } else { load.clone() });
+                self.fields.push(Field { ty: quote!(Option<usize>), value: tail, ..rows });
+                let Some(text) = text else {
+                    let split = quote! {
+                        let qkv = match self.gate_rows {
+                            Some(rows) => qkv.split_tail(rows)?.0,
+                            None => qkv,
+                        };
+                    };
+                    return (split, quote!());
+                };
+                self.fields.push(Field::new("gate", quote!(Option<Linear>), text, load));
+                let split = quote! {
+                    let (qkv, gate) = match self.gate_rows {
+                        Some(rows) => qkv.split_tail(rows)?,
+                        None => (qkv, part(&self.gate, "gate")?.forward(x, step)?),
+                    };
+                };
+                (split, apply)
+            }
+        }
+    }
+
+    fn gate_load(&self, module: &mut Module, name: &Name) -> (String, TokenStream) {
+        let constant = self.constant(module, "gate", name);
+        let text = format!("{}: `[heads * head_dim, hidden_size]` or `[heads, hidden_size]`", spelling(name));
+        (text, quote!(Linear::gate(w, #constant, &[heads.out_rows(), heads.q], hidden)?))
+    }
+
+    fn out(&mut self, module: &mut Module) {
+        let constant = self.constant(module, "o", &self.gqa.o);
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let bias = exprs.boolean(&self.gqa.bias).to_string() == exprs.boolean(&self.gqa.o_bias).to_string();
+        let bias = if bias { flag(&self.gqa.o_bias, "bias") } else { exprs.boolean(&self.gqa.o_bias) };
+        let transposed = flag(&self.gqa.transposed, "transposed");
+        let dim = if self.gqa.v_head_dim.is_some() { "v_head_dim" } else { "head_dim" };
+        let text = format!("{}: `[hidden_size, heads * {dim}]`", spelling(&self.gqa.o));
+        let value = quote!(Linear::stacked(w, &[(#constant, hidden)], heads.out_rows(), #bias, #transposed)?);
+        self.fields.push(Field::new("o", quote!(Linear), text, value));
+    }
+}
+
+/// A bool that is a literal, else the local `name`.
+pub(super) fn flag(value: &crate::ir::Value, name: &str) -> TokenStream {
+    if always(value, true) {
+        quote!(true)
+    } else if always(value, false) {
+        quote!(false)
+    } else {
+        let name = format_ident!("{name}");
+        quote!(#name)
+    }
+}
+
+/// A field as an argument: `&self.f`, or of an `Option` `self.f.as_ref()`.
+fn reference(field: &str, always: bool) -> TokenStream {
+    let field = format_ident!("{field}");
+    if always { quote!(&self.#field) } else { quote!(self.#field.as_ref()) }
+}
+
+/// The name of q, k or v where they are apart.
+fn split_name(source: &QkvSource, part: usize) -> Option<&String> {
+    match source {
+        QkvSource::Split { q, k, v } => [Some(q), Some(k), v.as_ref()].get(part).copied().flatten(),
+        QkvSource::Fused { .. } => None,
+    }
+}
+
+fn part_rows(part: &str) -> TokenStream {
+    match part {
+        "k" => quote!(heads.k_rows()),
+        "v" => quote!(heads.v_rows()),
+        _ => quote!(heads.q_rows()),
+    }
+}
+
+/// A name in a doc comment.
+pub(super) fn spelling(name: &Name) -> String {
+    let names = [&name.names.hf, &name.names.gguf];
+    names.into_iter().flatten().next().map_or_else(|| "no tensor".into(), |name| format!("`{name}`"))
+}
+
