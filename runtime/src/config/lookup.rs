@@ -10,6 +10,8 @@ use crate::{Error, Result};
 /// A number for all layers, or one for each: fields whose type the spec leaves open.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OneOrEach {
+    /// Off: only a default says so.
+    None,
     /// The same for all.
     One(f64),
     /// By layer.
@@ -19,6 +21,12 @@ pub enum OneOrEach {
 impl From<f64> for OneOrEach {
     fn from(value: f64) -> Self {
         Self::One(value)
+    }
+}
+
+impl From<Option<f64>> for OneOrEach {
+    fn from(value: Option<f64>) -> Self {
+        value.map_or(Self::None, Self::One)
     }
 }
 

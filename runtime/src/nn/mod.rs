@@ -10,6 +10,7 @@ mod experts;
 mod linear;
 mod name;
 mod norm;
+mod one_or_each;
 mod qk_norm;
 mod rope;
 mod router;

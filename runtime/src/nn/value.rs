@@ -85,8 +85,8 @@ pub fn at<T: Element>(list: &[T], index: f64) -> Result<T::View<'_>> {
 /// If the list has no such element.
 pub fn at_or_one(value: &OneOrEach, index: f64) -> Result<f64> {
     match value {
-        OneOrEach::One(value) => Ok(*value),
         OneOrEach::Each(list) => at(list, index),
+        value => value.number(),
     }
 }
 

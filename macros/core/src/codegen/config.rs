@@ -61,7 +61,7 @@ fn field_method(exprs: &Exprs, idents: &Idents, field: &Field) -> TokenStream {
     let ty = rust_type(field.ty);
     let (name, gguf) = (&field.name, field.gguf_key.as_deref().unwrap_or(""));
     let hf = &field.hf_keys;
-    let absent = (absent_if_null(field)).then(|| quote!(.absent_if_null()));
+    let absent = (null_is_absent(field)).then(|| quote!(.null_is_absent()));
     let (finish, finish_or) = finish(field);
     let end = match default(exprs, field) {
         None => quote!(#finish()),
@@ -76,13 +76,13 @@ fn field_method(exprs: &Exprs, idents: &Idents, field: &Field) -> TokenStream {
 }
 
 /// A default of none for a type without `?`: null in the file still means absent.
-fn absent_if_null(field: &Field) -> bool {
+fn null_is_absent(field: &Field) -> bool {
     !field.optional && matches!(field.ty, Type::OptNumber | Type::OptBool | Type::OptStr | Type::None)
 }
 
 /// How the lookup ends, without and with a default.
 fn finish(field: &Field) -> (TokenStream, TokenStream) {
-    let optional = field.optional || absent_if_null(field);
+    let optional = field.optional || null_is_absent(field);
     match (field.kind, optional) {
         (FieldKind::Int, false) => (quote!(int), quote!(int_or)),
         (FieldKind::Int, true) => (quote!(int_opt), quote!(int_opt_or)),
@@ -153,8 +153,9 @@ fn each_layer(exprs: &Exprs, expr: &Expr, element: Type, borrowed: bool) -> Toke
 fn empty(ty: Type) -> TokenStream {
     match ty {
         Type::Strs => quote!(Ok(Vec::<&str>::new())),
+        Type::Bools => quote!(Ok(Vec::<bool>::new())),
         Type::OneOrEach => quote!(Ok(OneOrEach::from(Vec::new()))),
-        _ => quote!(Ok(Vec::new())),
+        _ => quote!(Ok(Vec::<f64>::new())),
     }
 }
 
