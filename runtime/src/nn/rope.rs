@@ -126,9 +126,9 @@ impl RopeOptions {
         self
     }
 
-    /// Tensors that divide the frequencies.
+    /// Tensors that divide the frequencies, where the format has any.
     #[must_use]
-    pub fn freq_factors(self, factors: FreqFactors) -> Self {
+    pub fn freq_factors(self, factors: impl Into<Option<FreqFactors>>) -> Self {
         let _ = factors;
         self
     }

@@ -25,7 +25,34 @@ use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
 
 use self::names::{Namer, camel, ident, snake, upper};
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::ir::{Architecture, Format, Name, NormOptions, Type};
+use crate::source::SpecSet;
+
+/// The modules of all architectures of a set, `ARCHITECTURES` and `SPECS`.
+///
+/// # Errors
+/// All mistakes of the specs.
+pub fn expand(set: &SpecSet) -> Result<TokenStream, Vec<Diagnostic>> {
+    let (architectures, diagnostics) = crate::load(set);
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Err(diagnostics);
+    }
+    let mut namer = Namer::default();
+    let names: Vec<_> = architectures.iter().map(|arch| namer.take(&snake(&arch.stem), "")).collect();
+    let modules = architectures.iter().zip(&names).map(|(arch, name)| module(arch, name));
+    let stems = set.stems().chain(["_prelude", "_storage"]);
+    let specs = stems.filter_map(|stem| set.text(stem).map(|text| quote!((#stem, #text))));
+    Ok(quote! {
+        #(#modules)*
+
+        /// All architectures, one per spec.
+        pub const ARCHITECTURES: &[::inferno_runtime::nn::Architecture] = &[#(#names::ARCHITECTURE),*];
+
+        /// The specs they were generated from: name and text.
+        pub const SPECS: &[(&str, &str)] = &[#(#specs),*];
+    })
+}
 
 /// The module of one architecture.
 #[must_use]
