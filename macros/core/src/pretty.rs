@@ -48,25 +48,43 @@ fn joined_list(lines: &[String], at: usize) -> Option<(String, usize)> {
         '{' if is_struct_literal(open) => ('}', " "),
         _ => return None,
     };
-    let inner = lines.get(at + 1..)?.iter().take_while(|line| indent(line) == indent(open) + 4);
+    let inner = lines
+        .get(at + 1..)?
+        .iter()
+        .take_while(|line| indent(line) == indent(open) + 4);
     let inner: Vec<_> = inner.map(|line| line.trim()).collect();
-    let end = lines.get(at + 1 + inner.len()).filter(|line| indent(line) == indent(open))?;
-    let plain = |line: &&str| !line.starts_with("//") && !line.starts_with('.') && !line.ends_with(['{', '(', '[', ';', '|']);
+    let end = lines
+        .get(at + 1 + inner.len())
+        .filter(|line| indent(line) == indent(open))?;
+    let plain = |line: &&str| {
+        !line.starts_with("//")
+            && !line.starts_with('.')
+            && !line.ends_with(['{', '(', '[', ';', '|'])
+    };
     let (last, before) = inner.split_last()?;
-    if !inner.iter().all(plain) || !before.iter().all(|line| line.ends_with(',')) || !end.trim().starts_with(close) {
+    if !inner.iter().all(plain)
+        || !before.iter().all(|line| line.ends_with(','))
+        || !end.trim().starts_with(close)
+    {
         return None;
     }
     let last = last.strip_suffix(',').unwrap_or(last);
-    let list = before.iter().map(|line| format!("{line} ")).collect::<String>() + last;
+    let list = before
+        .iter()
+        .map(|line| format!("{line} "))
+        .collect::<String>()
+        + last;
     let line = format!("{open}{space}{list}{space}{}", end.trim());
     (line.chars().count() <= WIDTH).then_some((line, at + inner.len() + 2))
 }
 
 /// Whether the `{` that ends a line begins the fields of a value.
 fn is_struct_literal(line: &str) -> bool {
-    const BLOCKS: [&str; 11] =
-        ["match ", "if ", "else", "struct ", "enum ", "impl", "fn ", "for ", "mod ", "=>", "trait "];
-    line.trim_end_matches([' ', '{']).ends_with(char::is_alphanumeric)
+    const BLOCKS: [&str; 11] = [
+        "match ", "if ", "else", "struct ", "enum ", "impl", "fn ", "for ", "mod ", "=>", "trait ",
+    ];
+    line.trim_end_matches([' ', '{'])
+        .ends_with(char::is_alphanumeric)
         && !BLOCKS.iter().any(|block| line.contains(block))
         && !line.trim_start().starts_with("pub ")
         && line.contains(|c: char| c.is_uppercase())
@@ -75,15 +93,27 @@ fn is_struct_literal(line: &str) -> bool {
 /// A chain of method calls as one line.
 fn joined_chain(lines: &[String], at: usize) -> Option<(String, usize)> {
     let first = lines.get(at)?;
-    if first.trim_start().starts_with(['/', '.']) || first.ends_with([';', '{', '}', ',', '(', '[']) {
+    if first.trim_start().starts_with(['/', '.']) || first.ends_with([';', '{', '}', ',', '(', '['])
+    {
         return None;
     }
-    let links = lines.get(at + 1..)?.iter().take_while(|line| line.trim_start().starts_with('.'));
-    let links: Vec<_> = links.filter(|line| indent(line) == indent(first) + 4).collect();
-    if links.is_empty() || links.iter().any(|link| link.ends_with(['(', '[', '{', '|'])) {
+    let links = lines
+        .get(at + 1..)?
+        .iter()
+        .take_while(|line| line.trim_start().starts_with('.'));
+    let links: Vec<_> = links
+        .filter(|line| indent(line) == indent(first) + 4)
+        .collect();
+    if links.is_empty()
+        || links
+            .iter()
+            .any(|link| link.ends_with(['(', '[', '{', '|']))
+    {
         return None;
     }
-    let line = links.iter().fold(first.clone(), |line, link| line + link.trim());
+    let line = links
+        .iter()
+        .fold(first.clone(), |line, link| line + link.trim());
     (line.chars().count() <= WIDTH).then_some((line, at + 1 + links.len()))
 }
 
@@ -103,8 +133,12 @@ fn space_out(lines: &[String]) -> String {
 }
 
 fn starts_item(line: &str) -> bool {
-    const STARTS: [&str; 9] = ["///", "#[", "pub ", "fn ", "impl", "struct ", "enum ", "const ", "mod "];
-    STARTS.iter().any(|start| line.trim_start().starts_with(start))
+    const STARTS: [&str; 9] = [
+        "///", "#[", "pub ", "fn ", "impl", "struct ", "enum ", "const ", "mod ",
+    ];
+    STARTS
+        .iter()
+        .any(|start| line.trim_start().starts_with(start))
 }
 
 fn ends_item(line: &str) -> bool {
@@ -113,7 +147,9 @@ fn ends_item(line: &str) -> bool {
 
 fn together(before: &str, line: &str) -> bool {
     // A constant may take several lines; its last one is `);`.
-    let constant = |line: &str| line.trim_start().starts_with("const ") || line.trim() == ");" || line.trim() == "];";
+    let constant = |line: &str| {
+        line.trim_start().starts_with("const ") || line.trim() == ");" || line.trim() == "];"
+    };
     constant(before) && line.trim_start().starts_with("const ")
 }
 

@@ -9,8 +9,19 @@ use super::{Module, doc, mlp, norm, rope, rows};
 use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope};
 
 /// The struct of an attention that a layer calls `calls` times.
-pub(super) fn attention(module: &mut Module, component: &Component, gqa: &Gqa, name: Ident, calls: usize) -> Struct {
-    let mut attention = Attention { table: component.ident.clone(), gqa, calls, fields: Vec::new() };
+pub(super) fn attention(
+    module: &mut Module,
+    component: &Component,
+    gqa: &Gqa,
+    name: Ident,
+    calls: usize,
+) -> Struct {
+    let mut attention = Attention {
+        table: component.ident.clone(),
+        gqa,
+        calls,
+        fields: Vec::new(),
+    };
     let forward = attention.write(module);
     let lets = attention.lets(module);
     Struct {
@@ -44,9 +55,22 @@ impl Attention<'_> {
     fn lets(&self, module: &Module) -> Vec<(Ident, TokenStream)> {
         let exprs = Exprs::new(&module.idents, Place::Load);
         let gqa = self.gqa;
-        let (q, kv, dim) = (exprs.number(&gqa.heads), exprs.number(&gqa.kv_heads), exprs.number(&gqa.head_dim));
-        let v_dim = gqa.v_head_dim.as_ref().map_or(dim.clone(), |v_dim| exprs.number(v_dim));
-        let mut lets = vec![mlp::hidden(module), (format_ident!("heads"), quote!(Heads::new(#q, #kv, #dim, #v_dim)?))];
+        let (q, kv, dim) = (
+            exprs.number(&gqa.heads),
+            exprs.number(&gqa.kv_heads),
+            exprs.number(&gqa.head_dim),
+        );
+        let v_dim = gqa
+            .v_head_dim
+            .as_ref()
+            .map_or(dim.clone(), |v_dim| exprs.number(v_dim));
+        let mut lets = vec![
+            mlp::hidden(module),
+            (
+                format_ident!("heads"),
+                quote!(Heads::new(#q, #kv, #dim, #v_dim)?),
+            ),
+        ];
         lets.push((format_ident!("bias"), exprs.boolean(&gqa.bias)));
         lets.push((format_ident!("transposed"), exprs.boolean(&gqa.transposed)));
         lets
@@ -61,9 +85,15 @@ impl Attention<'_> {
         let attend = self.attend(module);
         let (split, gated) = self.gate(module, &tail);
         self.out(module);
-        let (call, kv) = if self.calls > 1 { (Some(quote!(call: usize,)), quote!(&self.kv[call])) } else { (None, quote!(&self.kv)) };
+        let (call, kv) = if self.calls > 1 {
+            (Some(quote!(call: usize,)), quote!(&self.kv[call]))
+        } else {
+            (None, quote!(&self.kv))
+        };
         let text = doc::doc(match call {
-            Some(_) => "`[tokens, hidden_size]` → `[tokens, hidden_size]`; each call of a layer has keys and values of its own.",
+            Some(_) => {
+                "`[tokens, hidden_size]` → `[tokens, hidden_size]`; each call of a layer has keys and values of its own."
+            }
             None => "`[tokens, hidden_size]` → `[tokens, hidden_size]`",
         });
         quote! {
@@ -96,29 +126,58 @@ impl Attention<'_> {
     /// A name that stands for one part of the source, per format.
     fn name(&self, at: usize, pick: impl Fn(&QkvSource) -> Option<&String>) -> Option<Name> {
         let pick = |source: &Option<QkvSource>| source.as_ref().and_then(&pick).cloned();
-        let names = PerFormat { hf: pick(&self.gqa.qkv.hf), gguf: pick(&self.gqa.qkv.gguf) };
-        let at = self.gqa.qkv_at.get(at).or(self.gqa.qkv_at.first()).cloned().unwrap_or_default();
+        let names = PerFormat {
+            hf: pick(&self.gqa.qkv.hf),
+            gguf: pick(&self.gqa.qkv.gguf),
+        };
+        let at = self
+            .gqa
+            .qkv_at
+            .get(at)
+            .or(self.gqa.qkv_at.first())
+            .cloned()
+            .unwrap_or_default();
         (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
     }
 
     fn qkv(&mut self, module: &mut Module, tail: &Tail) {
         let parts = [("q", 0), ("k", 1), ("v", 2)];
-        let parts = parts.map(|(key, part)| self.name(part, |source| split_name(source, part)).map(|name| (key, name)));
+        let parts = parts.map(|(key, part)| {
+            self.name(part, |source| split_name(source, part))
+                .map(|name| (key, name))
+        });
         let fused = self.name(0, |source| match source {
             QkvSource::Fused { name, .. } => Some(name),
             QkvSource::Split { .. } => None,
         });
-        let names: Vec<_> = parts.iter().flatten().map(|(_, name)| name).chain(&fused).map(spelling).collect();
-        let constants = parts.each_ref().map(|part| part.as_ref().map(|(key, name)| self.constant(module, key, name)));
+        let names: Vec<_> = parts
+            .iter()
+            .flatten()
+            .map(|(_, name)| name)
+            .chain(&fused)
+            .map(spelling)
+            .collect();
+        let constants = parts.each_ref().map(|part| {
+            part.as_ref()
+                .map(|(key, name)| self.constant(module, key, name))
+        });
         let fused = fused.map(|name| self.constant(module, "qkv", &name));
         let exprs = Exprs::new(&module.idents, Place::Load);
-        let (bias, transposed) = (flag(&self.gqa.bias, "bias"), flag(&self.gqa.transposed, "transposed"));
+        let (bias, transposed) = (
+            flag(&self.gqa.bias, "bias"),
+            flag(&self.gqa.transposed, "transposed"),
+        );
         let one = |source: &Option<QkvSource>| match source {
             None => quote!(),
             Some(QkvSource::Split { v, .. }) => {
                 let rows = ["q_rows", "k_rows", "v_rows"].map(|rows| format_ident!("{rows}"));
-                let parts = constants.iter().zip(rows).take(if v.is_some() { 3 } else { 2 });
-                let parts = parts.filter_map(|(name, rows)| name.as_ref().map(|name| quote!((#name, heads.#rows()))));
+                let parts = constants
+                    .iter()
+                    .zip(rows)
+                    .take(if v.is_some() { 3 } else { 2 });
+                let parts = parts.filter_map(|(name, rows)| {
+                    name.as_ref().map(|name| quote!((#name, heads.#rows())))
+                });
                 quote!(Linear::stacked(w, &[#(#parts),*], hidden, #bias, #transposed)?)
             }
             Some(QkvSource::Fused { rows: layout, .. }) => {
@@ -128,14 +187,25 @@ impl Attention<'_> {
         };
         let value = exprs.per_format(&self.gqa.qkv, one);
         let shape = self.shape(tail);
-        self.fields.push(Field::new("qkv", quote!(Linear), format!("{}: `[{shape}, hidden_size]`", names.join(", ")), value));
+        self.fields.push(Field::new(
+            "qkv",
+            quote!(Linear),
+            format!("{}: `[{shape}, hidden_size]`", names.join(", ")),
+            value,
+        ));
     }
 
     /// Rows of q, k, v together, in symbols.
     fn shape(&self, tail: &Tail) -> String {
-        let v = |source: &Option<QkvSource>| !matches!(source, None | Some(QkvSource::Split { v: None, .. }));
+        let v = |source: &Option<QkvSource>| {
+            !matches!(source, None | Some(QkvSource::Split { v: None, .. }))
+        };
         let has_v = v(&self.gqa.qkv.hf) || v(&self.gqa.qkv.gguf);
-        let heads = if matches!(tail, Tail::None) { "heads" } else { "2 * heads" };
+        let heads = if matches!(tail, Tail::None) {
+            "heads"
+        } else {
+            "2 * heads"
+        };
         match (has_v, &self.gqa.v_head_dim) {
             (false, _) => format!("({heads} + kv_heads) * head_dim"),
             (true, None) => format!("({heads} + 2 * kv_heads) * head_dim"),
@@ -153,12 +223,22 @@ impl Attention<'_> {
         };
         let exprs = Exprs::new(&module.idents, Place::Load);
         let clip = Setting::number(&exprs, &gqa.clip, true);
-        let clip = clip.call(&mut self.fields, "clip", "clip", "Bound of queries, keys and values.");
+        let clip = clip.call(
+            &mut self.fields,
+            "clip",
+            "clip",
+            "Bound of queries, keys and values.",
+        );
         let rope = gqa.rope.as_ref().map(|rope| self.rope(module, rope));
         let temperature = self.temperature(module);
         let exprs = Exprs::new(&module.idents, Place::Load);
         let v_scale = Setting::number(&exprs, &gqa.v_scale, true);
-        let v_scale = v_scale.call(&mut self.fields, "v_scale", "v_scale", "Factor of the values.");
+        let v_scale = v_scale.call(
+            &mut self.fields,
+            "v_scale",
+            "v_scale",
+            "Factor of the values.",
+        );
         quote!(#before #clip #rope #after #temperature #v_scale)
     }
 
@@ -166,7 +246,8 @@ impl Attention<'_> {
         let mut name = |key: &str, name: &Option<Name>| match name {
             None => quote!(None),
             Some(name) => {
-                let constant = module.constant(&format!("{}_{key}_norm", self.table), "_WEIGHT", name);
+                let constant =
+                    module.constant(&format!("{}_{key}_norm", self.table), "_WEIGHT", name);
                 quote!(Some(#constant))
             }
         };
@@ -180,9 +261,16 @@ impl Attention<'_> {
         let shapes = [(&qk_norm.q, q_shape), (&qk_norm.k, k_shape)];
         let shapes: Vec<_> = shapes
             .iter()
-            .filter_map(|(name, shape)| name.as_ref().map(|name| format!("{}: `[{shape}]`", spelling(name))))
+            .filter_map(|(name, shape)| {
+                name.as_ref()
+                    .map(|name| format!("{}: `[{shape}]`", spelling(name)))
+            })
             .collect();
-        let text = if shapes.is_empty() { "Norm of queries and keys, without weights.".into() } else { shapes.join(", ") };
+        let text = if shapes.is_empty() {
+            "Norm of queries and keys, without weights.".into()
+        } else {
+            shapes.join(", ")
+        };
         let value = quote! {
             QkNorm::load(w, QkNormOptions { scope: Scope::#scope, q: #q, k: #k, norm: #options }, heads)?
         };
@@ -201,22 +289,33 @@ impl Attention<'_> {
         let exprs = Exprs::new(&module.idents, Place::Load);
         let value = quote!(rope(#(#arguments,)* heads.dim)?);
         let (ty, value) = switched(&exprs, &rope.on, quote!(Rope), value);
-        self.fields.push(Field::new("rope", ty, "Rotary position embedding.", value));
+        self.fields
+            .push(Field::new("rope", ty, "Rotary position embedding.", value));
         let argument = reference("rope", always(&rope.on, true));
         quote!(.rope(#argument))
     }
 
     fn temperature(&mut self, module: &Module) -> TokenStream {
-        let Some(temperature) = &self.gqa.q_temperature else { return quote!() };
+        let Some(temperature) = &self.gqa.q_temperature else {
+            return quote!();
+        };
         if always(&temperature.on, false) {
             return quote!();
         }
         let exprs = Exprs::new(&module.idents, Place::Load);
-        let (scale, floor) = (exprs.number(&temperature.scale), exprs.number(&temperature.floor));
+        let (scale, floor) = (
+            exprs.number(&temperature.scale),
+            exprs.number(&temperature.floor),
+        );
         let from_one = temperature.from_one;
         let value = quote!(QTemperature { scale: #scale, floor: #floor, from_one: #from_one });
         let (ty, value) = switched(&exprs, &temperature.on, quote!(QTemperature), value);
-        self.fields.push(Field::new("temperature", ty, "Growth of the queries with their position.", value));
+        self.fields.push(Field::new(
+            "temperature",
+            ty,
+            "Growth of the queries with their position.",
+            value,
+        ));
         let argument = reference("temperature", always(&temperature.on, true));
         quote!(.temperature(#argument))
     }
@@ -226,9 +325,19 @@ impl Attention<'_> {
         let window = optional_size(&exprs, &self.gqa.window, "window");
         let chunk = optional_size(&exprs, &self.gqa.chunk, "chunk");
         let slot = quote!(w.kv_slot(heads, #window, #chunk)?);
-        let shared = |source: &Option<QkvSource>| matches!(source, Some(QkvSource::Split { v: None, .. }));
-        let shared = PerFormat { hf: shared(&self.gqa.qkv.hf), gguf: shared(&self.gqa.qkv.gguf) };
-        let slot = exprs.per_format(&shared, |shared| if *shared { quote!(#slot.v_is_k()) } else { slot.clone() });
+        let shared =
+            |source: &Option<QkvSource>| matches!(source, Some(QkvSource::Split { v: None, .. }));
+        let shared = PerFormat {
+            hf: shared(&self.gqa.qkv.hf),
+            gguf: shared(&self.gqa.qkv.gguf),
+        };
+        let slot = exprs.per_format(&shared, |shared| {
+            if *shared {
+                quote!(#slot.v_is_k())
+            } else {
+                slot.clone()
+            }
+        });
         let (ty, value) = match self.calls {
             0 | 1 => (quote!(KvSlot), slot),
             calls => {
@@ -237,7 +346,12 @@ impl Attention<'_> {
                 (quote!([KvSlot; #calls]), quote!([#(#slots),*]))
             }
         };
-        self.fields.push(Field::new("kv", ty, "Place of the keys and values in the cache.", value));
+        self.fields.push(Field::new(
+            "kv",
+            ty,
+            "Place of the keys and values in the cache.",
+            value,
+        ));
     }
 
     /// The calls on `attend`.
@@ -249,13 +363,28 @@ impl Attention<'_> {
         let softcap = Setting::number(&exprs, &gqa.softcap, true);
         let softcap = softcap.call(&mut self.fields, "softcap", "softcap", "Cap of the scores.");
         let alibi = Setting::boolean(&exprs, &gqa.alibi);
-        let alibi = alibi.call(&mut self.fields, "alibi", "alibi", "Whether keys are weighted by their position.");
+        let alibi = alibi.call(
+            &mut self.fields,
+            "alibi",
+            "alibi",
+            "Whether keys are weighted by their position.",
+        );
         let sinks = match &gqa.sinks {
             Some((name, on)) if !always(on, false) => {
                 let constant = self.constant(module, "sinks", name);
                 let exprs = Exprs::new(&module.idents, Place::Load);
-                let (ty, value) = switched(&exprs, on, quote!(Sinks), quote!(Sinks::load(w, #constant, heads)?));
-                self.fields.push(Field::new("sinks", ty, format!("{}: `[heads]`", spelling(name)), value));
+                let (ty, value) = switched(
+                    &exprs,
+                    on,
+                    quote!(Sinks),
+                    quote!(Sinks::load(w, #constant, heads)?),
+                );
+                self.fields.push(Field::new(
+                    "sinks",
+                    ty,
+                    format!("{}: `[heads]`", spelling(name)),
+                    value,
+                ));
                 let argument = reference("sinks", always(on, true));
                 quote!(.sinks(#argument))
             }
@@ -274,18 +403,31 @@ impl Attention<'_> {
             }
             None => quote!(),
         };
-        let rows = Field::new("gate_rows", quote!(usize), "Rows of the gate at the end of `qkv`.", quote!(heads.q_rows()));
-        let bound = if gate.is_some() { quote!(gate) } else { quote!(_) };
+        let rows = Field::new(
+            "gate_rows",
+            quote!(usize),
+            "Rows of the gate at the end of `qkv`.",
+            quote!(heads.q_rows()),
+        );
+        let bound = if gate.is_some() {
+            quote!(gate)
+        } else {
+            quote!(_)
+        };
         let name = gate.and_then(|gate| gate.name.as_ref());
         match (tail, name) {
             (Tail::Both, _) => {
                 self.fields.push(rows);
-                (quote!(let (qkv, #bound) = qkv.split_tail(self.gate_rows)?;), apply)
+                (
+                    quote!(let (qkv, #bound) = qkv.split_tail(self.gate_rows)?;),
+                    apply,
+                )
             }
             (Tail::None, None) => (quote!(), quote!()),
             (Tail::None, Some(name)) => {
                 let (text, load) = self.gate_load(module, name);
-                self.fields.push(Field::new("gate", quote!(Linear), text, load));
+                self.fields
+                    .push(Field::new("gate", quote!(Linear), text, load));
                 (quote!(let gate = self.gate.forward(x, step)?;), apply)
             }
             (Tail::OneFormat(in_rows), name) => {
@@ -293,9 +435,23 @@ impl Attention<'_> {
                 let (text, load) = load.unzip();
                 let load = load.map_or(quote!(None), |load| quote!(Some(#load)));
                 let exprs = Exprs::new(&module.idents, Place::Load);
-                let tail = exprs.per_format(in_rows, |in_rows| if *in_rows { quote!(Some(heads.q_rows())) } else { quote!(None) });
-                let load = exprs.per_format(in_rows, |in_rows| if *in_rows { quote!(None) } else { load.clone() });
-                self.fields.push(Field { ty: quote!(Option<usize>), value: tail, ..rows });
+                let tail = exprs.per_format(in_rows, |in_rows| {
+                    if *in_rows {
+                        quote!(Some(heads.q_rows()))
+                    } else {
+                        quote!(None)
+                    }
+                });
+                let load =
+                    exprs.per_format(
+                        in_rows,
+                        |in_rows| if *in_rows { quote!(None) } else { load.clone() },
+                    );
+                self.fields.push(Field {
+                    ty: quote!(Option<usize>),
+                    value: tail,
+                    ..rows
+                });
                 let Some(text) = text else {
                     let split = quote! {
                         let qkv = match self.gate_rows {
@@ -305,7 +461,8 @@ impl Attention<'_> {
                     };
                     return (split, quote!());
                 };
-                self.fields.push(Field::new("gate", quote!(Option<Linear>), text, load));
+                self.fields
+                    .push(Field::new("gate", quote!(Option<Linear>), text, load));
                 let split = quote! {
                     let (qkv, gate) = match self.gate_rows {
                         Some(rows) => qkv.split_tail(rows)?,
@@ -319,20 +476,36 @@ impl Attention<'_> {
 
     fn gate_load(&self, module: &mut Module, name: &Name) -> (String, TokenStream) {
         let constant = self.constant(module, "gate", name);
-        let text = format!("{}: `[heads * head_dim, hidden_size]` or `[heads, hidden_size]`", spelling(name));
-        (text, quote!(Linear::gate(w, #constant, &[heads.out_rows(), heads.q], hidden)?))
+        let text = format!(
+            "{}: `[heads * head_dim, hidden_size]` or `[heads, hidden_size]`",
+            spelling(name)
+        );
+        (
+            text,
+            quote!(Linear::gate(w, #constant, &[heads.out_rows(), heads.q], hidden)?),
+        )
     }
 
     fn out(&mut self, module: &mut Module) {
         let constant = self.constant(module, "o", &self.gqa.o);
         let exprs = Exprs::new(&module.idents, Place::Load);
-        let bias = exprs.boolean(&self.gqa.bias).to_string() == exprs.boolean(&self.gqa.o_bias).to_string();
-        let bias = if bias { flag(&self.gqa.o_bias, "bias") } else { exprs.boolean(&self.gqa.o_bias) };
+        let bias = exprs.boolean(&self.gqa.bias).to_string()
+            == exprs.boolean(&self.gqa.o_bias).to_string();
+        let bias = if bias {
+            flag(&self.gqa.o_bias, "bias")
+        } else {
+            exprs.boolean(&self.gqa.o_bias)
+        };
         let transposed = flag(&self.gqa.transposed, "transposed");
-        let dim = if self.gqa.v_head_dim.is_some() { "v_head_dim" } else { "head_dim" };
+        let dim = if self.gqa.v_head_dim.is_some() {
+            "v_head_dim"
+        } else {
+            "head_dim"
+        };
         let text = format!("{}: `[hidden_size, heads * {dim}]`", spelling(&self.gqa.o));
         let value = quote!(Linear::stacked(w, &[(#constant, hidden)], heads.out_rows(), #bias, #transposed)?);
-        self.fields.push(Field::new("o", quote!(Linear), text, value));
+        self.fields
+            .push(Field::new("o", quote!(Linear), text, value));
     }
 }
 
@@ -351,7 +524,11 @@ pub(super) fn flag(value: &crate::ir::Value, name: &str) -> TokenStream {
 /// A field as an argument: `&self.f`, or of an `Option` `self.f.as_ref()`.
 fn reference(field: &str, always: bool) -> TokenStream {
     let field = format_ident!("{field}");
-    if always { quote!(&self.#field) } else { quote!(self.#field.as_ref()) }
+    if always {
+        quote!(&self.#field)
+    } else {
+        quote!(self.#field.as_ref())
+    }
 }
 
 /// The name of q, k or v where they are apart.
@@ -373,6 +550,9 @@ fn part_rows(part: &str) -> TokenStream {
 /// A name in a doc comment.
 pub(super) fn spelling(name: &Name) -> String {
     let names = [&name.names.hf, &name.names.gguf];
-    names.into_iter().flatten().next().map_or_else(|| "no tensor".into(), |name| format!("`{name}`"))
+    names
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or_else(|| "no tensor".into(), |name| format!("`{name}`"))
 }
-

@@ -11,8 +11,16 @@ use crate::ir::{Expr, ExprKind, Field, FieldDefault, FieldKind, Let, PerFormat, 
 /// The struct and its methods.
 pub(super) fn config(module: &Module) -> TokenStream {
     let exprs = Exprs::new(&module.idents, Place::Config);
-    let fields = module.arch.fields.iter().map(|field| field_method(&exprs, &module.idents, field));
-    let lets = module.arch.lets.iter().map(|item| let_method(&exprs, &module.idents, item));
+    let fields = module
+        .arch
+        .fields
+        .iter()
+        .map(|field| field_method(&exprs, &module.idents, field));
+    let lets = module
+        .arch
+        .lets
+        .iter()
+        .map(|item| let_method(&exprs, &module.idents, item));
     quote! {
         /// Settings of a checkpoint, each looked up in config.json or GGUF metadata when first needed.
         pub struct Config<'a>(&'a ConfigFile);
@@ -31,7 +39,9 @@ pub(super) fn condition(module: &Module) -> (TokenStream, [TokenStream; 2]) {
     let body = |expr: &Expr| exprs.to(expr, Type::Bool).result();
     let function = |name: &TokenStream, expr: &Expr, of: &str| {
         let body = body(expr);
-        let text = doc(&format!("What tells this architecture from others of the same name{of}."));
+        let text = doc(&format!(
+            "What tells this architecture from others of the same name{of}."
+        ));
         quote! {
             #text
             fn #name(file: &ConfigFile) -> Result<bool> {
@@ -40,7 +50,13 @@ pub(super) fn condition(module: &Module) -> (TokenStream, [TokenStream; 2]) {
             }
         }
     };
-    let some = |name: &TokenStream, expr: &Option<Expr>| if expr.is_some() { quote!(Some(#name)) } else { quote!(None) };
+    let some = |name: &TokenStream, expr: &Option<Expr>| {
+        if expr.is_some() {
+            quote!(Some(#name))
+        } else {
+            quote!(None)
+        }
+    };
     let shared = match (&when.hf, &when.gguf) {
         (Some(hf), Some(gguf)) => body(hf).to_string() == body(gguf).to_string(),
         _ => false,
@@ -48,10 +64,19 @@ pub(super) fn condition(module: &Module) -> (TokenStream, [TokenStream; 2]) {
     let (served_hf, served_gguf) = (module.idents.hf, module.idents.gguf);
     let hf = when.hf.clone().filter(|_| served_hf);
     let gguf = when.gguf.clone().filter(|_| served_gguf);
-    let (hf_name, gguf_name) = if shared { (quote!(when), quote!(when)) } else { (quote!(when_hf), quote!(when_gguf)) };
+    let (hf_name, gguf_name) = if shared {
+        (quote!(when), quote!(when))
+    } else {
+        (quote!(when_hf), quote!(when_gguf))
+    };
     let names = [some(&hf_name, &hf), some(&gguf_name, &gguf)];
-    let hf = hf.as_ref().map(|e| function(&hf_name, e, if shared { "" } else { ", in config.json" }));
-    let gguf = gguf.as_ref().filter(|_| !shared || hf.is_none()).map(|e| function(&gguf_name, e, if shared { "" } else { ", in GGUF" }));
+    let hf = hf
+        .as_ref()
+        .map(|e| function(&hf_name, e, if shared { "" } else { ", in config.json" }));
+    let gguf = gguf
+        .as_ref()
+        .filter(|_| !shared || hf.is_none())
+        .map(|e| function(&gguf_name, e, if shared { "" } else { ", in GGUF" }));
     (quote!(#hf #gguf), names)
 }
 
@@ -77,7 +102,11 @@ fn field_method(exprs: &Exprs, idents: &Idents, field: &Field) -> TokenStream {
 
 /// A default of none for a type without `?`: null in the file still means absent.
 fn null_is_absent(field: &Field) -> bool {
-    !field.optional && matches!(field.ty, Type::OptNumber | Type::OptBool | Type::OptStr | Type::None)
+    !field.optional
+        && matches!(
+            field.ty,
+            Type::OptNumber | Type::OptBool | Type::OptStr | Type::None
+        )
 }
 
 /// How the lookup ends, without and with a default.
@@ -103,14 +132,25 @@ fn finish(field: &Field) -> (TokenStream, TokenStream) {
 /// The default as a `Result`; `None`: the field is required.
 fn default(exprs: &Exprs, field: &Field) -> Option<TokenStream> {
     let print = |default: &Option<FieldDefault>| match default {
-        None | Some(FieldDefault::Expr(Expr { kind: ExprKind::None, .. })) => {
-            let none = Expr { kind: ExprKind::None, ty: Type::None, at: field.at.clone() };
+        None
+        | Some(FieldDefault::Expr(Expr {
+            kind: ExprKind::None,
+            ..
+        })) => {
+            let none = Expr {
+                kind: ExprKind::None,
+                ty: Type::None,
+                at: field.at.clone(),
+            };
             one_default(exprs, field, &FieldDefault::Expr(none))
         }
         Some(default) => one_default(exprs, field, default),
     };
     match &field.default {
-        PerFormat { hf: None, gguf: None } => None,
+        PerFormat {
+            hf: None,
+            gguf: None,
+        } => None,
         both => Some(exprs.per_format(both, print)),
     }
 }
@@ -119,11 +159,15 @@ fn one_default(exprs: &Exprs, field: &Field, default: &FieldDefault) -> TokenStr
     let ty = field.ty;
     let borrowed = only_words(exprs, field);
     match (default, element(ty)) {
-        (FieldDefault::RowsOfEmbedding, _) if matches!(ty, Type::OptNumber) => quote!(self.0.rows_of_embedding().map(Some)),
+        (FieldDefault::RowsOfEmbedding, _) if matches!(ty, Type::OptNumber) => {
+            quote!(self.0.rows_of_embedding().map(Some))
+        }
         (FieldDefault::RowsOfEmbedding, _) => quote!(self.0.rows_of_embedding()),
         (FieldDefault::Expr(expr), Some(_)) if expr.kind == ExprKind::None => empty(ty),
         (FieldDefault::Expr(expr), Some(element)) => each_layer(exprs, expr, element, borrowed),
-        (FieldDefault::Expr(expr), None) => text_default(expr, ty).unwrap_or_else(|| exprs.to(expr, ty).result()),
+        (FieldDefault::Expr(expr), None) => {
+            text_default(expr, ty).unwrap_or_else(|| exprs.to(expr, ty).result())
+        }
         (FieldDefault::List(items), _) if items.is_empty() => empty(ty),
         (FieldDefault::List(items), element) => {
             let element = element.unwrap_or(Type::Number);
@@ -145,7 +189,11 @@ fn each_layer(exprs: &Exprs, expr: &Expr, element: Type, borrowed: bool) -> Toke
         Some(words) if borrowed => quote!(Ok(#words)),
         _ => exprs.to(expr, element).result(),
     };
-    let i = if super::mentions(&body, "i") { quote!(i) } else { quote!(_) };
+    let i = if super::mentions(&body, "i") {
+        quote!(i)
+    } else {
+        quote!(_)
+    };
     let layers = exprs.idents().field("num_layers");
     quote!(per_layer(self.#layers()?, |#i| #body))
 }
@@ -162,7 +210,9 @@ fn empty(ty: Type) -> TokenStream {
 /// Whether the strings of a list's default are literals in both formats, so that they need not be owned.
 fn only_words(exprs: &Exprs, field: &Field) -> bool {
     let words = |default: &Option<FieldDefault>| match default {
-        Some(FieldDefault::Expr(expr)) => expr.kind == ExprKind::None || exprs.words(expr).is_some(),
+        Some(FieldDefault::Expr(expr)) => {
+            expr.kind == ExprKind::None || exprs.words(expr).is_some()
+        }
         Some(FieldDefault::List(items)) => items.iter().all(|item| exprs.words(item).is_some()),
         _ => true,
     };

@@ -8,7 +8,13 @@ use crate::ir::{BinaryOp, Expr, ExprKind, Field, FieldDefault, Function, PerForm
 
 /// `text` as doc comment, a line each.
 pub(super) fn doc(text: &str) -> TokenStream {
-    let lines = text.lines().map(|line| if line.is_empty() { String::new() } else { format!(" {line}") });
+    let lines = text.lines().map(|line| {
+        if line.is_empty() {
+            String::new()
+        } else {
+            format!(" {line}")
+        }
+    });
     quote!(#(#[doc = #lines])*)
 }
 
@@ -37,7 +43,10 @@ pub(super) fn field(idents: &Idents, field: &Field) -> String {
         places.push(format!("`{key}` in GGUF"));
     }
     let default = match &field.default {
-        PerFormat { hf: None, gguf: None } => None,
+        PerFormat {
+            hf: None,
+            gguf: None,
+        } => None,
         PerFormat { hf, gguf } => {
             let (hf, gguf) = (default(hf.as_ref()), default(gguf.as_ref()));
             match (idents.hf, idents.gguf) {
@@ -85,7 +94,12 @@ pub(super) fn spec(expr: &Expr) -> String {
         ExprKind::Neg(inner) => format!("-{}", operand(inner)),
         ExprKind::Not(inner) => format!("!{}", operand(inner)),
         ExprKind::Binary(op, a, b) => format!("{} {} {}", left(*op, a), sign(*op), operand(b)),
-        ExprKind::If(condition, yes, no) => format!("if {} {{ {} }} else {{ {} }}", spec(condition), spec(yes), spec(no)),
+        ExprKind::If(condition, yes, no) => format!(
+            "if {} {{ {} }} else {{ {} }}",
+            spec(condition),
+            spec(yes),
+            spec(no)
+        ),
         ExprKind::Index(list, index) => format!("{}[{}]", operand(list), spec(index)),
         ExprKind::Call(function, arguments) => {
             let arguments: Vec<_> = arguments.iter().map(spec).collect();
@@ -96,12 +110,20 @@ pub(super) fn spec(expr: &Expr) -> String {
 
 /// `1e-6`, `10000`, `0.5`
 fn decimal(number: f64) -> String {
-    if number.fract() == 0.0 { number.to_string() } else { format!("{number:?}") }
+    if number.fract() == 0.0 {
+        number.to_string()
+    } else {
+        format!("{number:?}")
+    }
 }
 
 /// With parentheses, unless it is one piece.
 fn operand(expr: &Expr) -> String {
-    if matches!(expr.kind, ExprKind::Binary(..) | ExprKind::If(..)) { format!("({})", spec(expr)) } else { spec(expr) }
+    if matches!(expr.kind, ExprKind::Binary(..) | ExprKind::If(..)) {
+        format!("({})", spec(expr))
+    } else {
+        spec(expr)
+    }
 }
 
 /// The left side of `op`: a chain of the same level needs no parentheses.

@@ -32,7 +32,12 @@ pub(super) struct Code {
 
 impl Code {
     fn new(tokens: TokenStream, binding: Binding) -> Self {
-        Self { tokens, fallible: false, binding, literal: false }
+        Self {
+            tokens,
+            fallible: false,
+            binding,
+            literal: false,
+        }
     }
 
     fn atom(tokens: TokenStream) -> Self {
@@ -40,23 +45,37 @@ impl Code {
     }
 
     fn literal(tokens: TokenStream) -> Self {
-        Self { literal: true, ..Self::atom(tokens) }
+        Self {
+            literal: true,
+            ..Self::atom(tokens)
+        }
     }
 
     fn fallible(tokens: TokenStream) -> Self {
-        Self { fallible: true, ..Self::atom(tokens) }
+        Self {
+            fallible: true,
+            ..Self::atom(tokens)
+        }
     }
 
     /// The value, in a function that returns a `Result`.
     pub(super) fn value(&self) -> TokenStream {
         let tokens = &self.tokens;
-        if self.fallible { quote!(#tokens?) } else { tokens.clone() }
+        if self.fallible {
+            quote!(#tokens?)
+        } else {
+            tokens.clone()
+        }
     }
 
     /// The `Result` of the value: no `Ok(..?)`.
     pub(super) fn result(&self) -> TokenStream {
         let tokens = &self.tokens;
-        if self.fallible { tokens.clone() } else { quote!(Ok(#tokens)) }
+        if self.fallible {
+            tokens.clone()
+        } else {
+            quote!(Ok(#tokens))
+        }
     }
 
     /// Whether `result` needs a function around it, because a `?` stands inside.
@@ -66,7 +85,11 @@ impl Code {
 
     fn within(&self, binding: Binding) -> TokenStream {
         let value = self.value();
-        if self.binding < binding { quote!((#value)) } else { value }
+        if self.binding < binding {
+            quote!((#value))
+        } else {
+            value
+        }
     }
 }
 
@@ -128,7 +151,11 @@ impl<'m> Exprs<'m> {
     }
 
     /// One value for both formats, or a match on the format.
-    pub(super) fn per_format<T>(&self, value: &PerFormat<T>, print: impl Fn(&T) -> TokenStream) -> TokenStream {
+    pub(super) fn per_format<T>(
+        &self,
+        value: &PerFormat<T>,
+        print: impl Fn(&T) -> TokenStream,
+    ) -> TokenStream {
         let (hf, gguf) = (print(&value.hf), print(&value.gguf));
         let (hf_text, gguf_text) = (hf.to_string(), gguf.to_string());
         let format = match self.place {
@@ -182,7 +209,9 @@ impl<'m> Exprs<'m> {
 
     /// `if`, with every branch as `ty`; `else if` where the language nests.
     fn branches(&self, expr: &Expr, ty: Type) -> TokenStream {
-        let ExprKind::If(condition, yes, no) = &expr.kind else { return self.to(expr, ty).value() };
+        let ExprKind::If(condition, yes, no) = &expr.kind else {
+            return self.to(expr, ty).value();
+        };
         let (condition, yes) = (self.condition(condition), self.to(yes, ty).value());
         let no = match &no.kind {
             ExprKind::If(..) => self.branches(no, ty),
@@ -208,8 +237,13 @@ impl<'m> Exprs<'m> {
         match &expr.kind {
             ExprKind::Str(text) => Some(quote!(#text)),
             ExprKind::If(condition, yes, no) => {
-                let (condition, yes, other) = (self.condition(condition), self.words(yes)?, self.words(no)?);
-                let other = if matches!(no.kind, ExprKind::If(..)) { other } else { quote!({ #other }) };
+                let (condition, yes, other) =
+                    (self.condition(condition), self.words(yes)?, self.words(no)?);
+                let other = if matches!(no.kind, ExprKind::If(..)) {
+                    other
+                } else {
+                    quote!({ #other })
+                };
                 Some(quote!(if #condition { #yes } else #other))
             }
             _ => None,
@@ -221,8 +255,15 @@ impl<'m> Exprs<'m> {
         let cfg = self.cfg();
         match &expr.kind {
             ExprKind::Number(value) => {
-                let binding = if *value < 0.0 { Binding::Unary } else { Binding::Postfix };
-                Code { binding, ..Code::literal(float(*value)) }
+                let binding = if *value < 0.0 {
+                    Binding::Unary
+                } else {
+                    Binding::Postfix
+                };
+                Code {
+                    binding,
+                    ..Code::literal(float(*value))
+                }
             }
             ExprKind::Bool(value) => Code::literal(quote!(#value)),
             ExprKind::Str(text) => Code::atom(quote!(Arc::<str>::from(#text))),
@@ -240,7 +281,10 @@ impl<'m> Exprs<'m> {
             ExprKind::Neg(inner) => {
                 let code = self.to(inner, Type::Number);
                 let inner = code.within(Binding::Unary);
-                Code { literal: code.literal, ..Code::new(quote!(-#inner), Binding::Unary) }
+                Code {
+                    literal: code.literal,
+                    ..Code::new(quote!(-#inner), Binding::Unary)
+                }
             }
             ExprKind::Not(inner) => self.not(inner),
             ExprKind::Binary(op, a, b) => self.binary(*op, a, b),
@@ -271,7 +315,10 @@ impl<'m> Exprs<'m> {
         let (ty, binding, sign) = match op {
             BinaryOp::Eq | BinaryOp::Ne => return self.equal(a, b, op == BinaryOp::Eq),
             BinaryOp::Rem => {
-                let (a, b) = (self.to(a, Type::Number).value(), self.to(b, Type::Number).value());
+                let (a, b) = (
+                    self.to(a, Type::Number).value(),
+                    self.to(b, Type::Number).value(),
+                );
                 return Code::atom(quote!(rem(#a, #b)));
             }
             BinaryOp::Or => (Type::Bool, Binding::Or, quote!(||)),
@@ -288,7 +335,12 @@ impl<'m> Exprs<'m> {
         let (left, right) = (self.to(a, ty), self.to(b, ty));
         let literal = left.literal && right.literal;
         // `i as f64 < n` would begin a list of generic arguments.
-        let cast = op == BinaryOp::Lt && left.value().into_iter().last().is_some_and(|last| last.to_string() == "f64");
+        let cast = op == BinaryOp::Lt
+            && left
+                .value()
+                .into_iter()
+                .last()
+                .is_some_and(|last| last.to_string() == "f64");
         let left = match binding {
             Binding::Compare if cast => {
                 let left = left.value();
@@ -298,7 +350,10 @@ impl<'m> Exprs<'m> {
             _ => left.within(binding),
         };
         let right = right.within(tighter(binding));
-        Code { literal, ..Code::new(quote!(#left #sign #right), binding) }
+        Code {
+            literal,
+            ..Code::new(quote!(#left #sign #right), binding)
+        }
     }
 
     /// `a == b` (or `!=`) for any types.
@@ -308,7 +363,12 @@ impl<'m> Exprs<'m> {
         if b.ty == Type::None {
             return self.is_none(a, same);
         }
-        let optional = |ty| matches!(ty, Type::OptNumber | Type::OptBool | Type::OptStr | Type::OneOrEach);
+        let optional = |ty| {
+            matches!(
+                ty,
+                Type::OptNumber | Type::OptBool | Type::OptStr | Type::OneOrEach
+            )
+        };
         let either = optional(a.ty) || optional(b.ty);
         let (left, right) = match base(a.ty) {
             Type::Str => (self.text(a, either), self.text(b, either)),
@@ -322,7 +382,11 @@ impl<'m> Exprs<'m> {
     }
 
     fn is_none(&self, a: &Expr, same: bool) -> Code {
-        let test = if same { quote!(is_none) } else { quote!(is_some) };
+        let test = if same {
+            quote!(is_none)
+        } else {
+            quote!(is_some)
+        };
         match a.ty {
             Type::OptNumber | Type::OptBool | Type::OptStr => {
                 let a = self.natural(a).within(Binding::Postfix);
@@ -359,7 +423,11 @@ impl<'m> Exprs<'m> {
     /// A list, as what a method is called on.
     fn list(&self, list: &Expr) -> TokenStream {
         let value = self.natural(list).within(Binding::Postfix);
-        if list.ty == Type::OneOrEach { quote!(#value.list()?) } else { value }
+        if list.ty == Type::OneOrEach {
+            quote!(#value.list()?)
+        } else {
+            value
+        }
     }
 
     fn index(&self, list: &Expr, index: &Expr) -> Code {
@@ -375,21 +443,30 @@ impl<'m> Exprs<'m> {
             Function::Floor => quote!(floor),
             Function::Min => return fold(numbers(), &quote!(min)),
             Function::Max => return fold(numbers(), &quote!(max)),
-            Function::Len | Function::Contains | Function::At => return self.list_call(function, arguments),
+            Function::Len | Function::Contains | Function::At => {
+                return self.list_call(function, arguments);
+            }
         };
         fold(numbers(), &method)
     }
 
     fn list_call(&self, function: Function, arguments: &[Expr]) -> Code {
-        let [list, rest @ ..] = arguments else { return none(Type::Number) };
+        let [list, rest @ ..] = arguments else {
+            return none(Type::Number);
+        };
         match (function, rest) {
             (Function::At, [index]) if list.ty == Type::OneOrEach => {
-                let (list, index) = (self.natural(list).value(), self.to(index, Type::Number).value());
+                let (list, index) = (
+                    self.natural(list).value(),
+                    self.to(index, Type::Number).value(),
+                );
                 Code::fallible(quote!(at_or_one(&#list, #index)))
             }
             (Function::At, [index]) if is_list(list.ty) => owned(self.index(list, index), list.ty),
             (Function::At, _) => self.natural(list),
-            (Function::Contains, [_]) if !is_list(list.ty) && list.ty != Type::OneOrEach => Code::literal(quote!(false)),
+            (Function::Contains, [_]) if !is_list(list.ty) && list.ty != Type::OneOrEach => {
+                Code::literal(quote!(false))
+            }
             (Function::Contains, [item]) => {
                 let values = self.list(list);
                 let item = match list.ty {
@@ -421,7 +498,9 @@ fn tighter(binding: Binding) -> Binding {
 
 /// `a.method(b)`, from left to right; a function of f64 where rustc would not know the type of a literal.
 fn fold(mut numbers: impl Iterator<Item = Code>, method: &TokenStream) -> Code {
-    let Some(first) = numbers.next() else { return none(Type::Number) };
+    let Some(first) = numbers.next() else {
+        return none(Type::Number);
+    };
     let mut rest = numbers.peekable();
     if rest.peek().is_none() {
         return apply(&first, method, None);
@@ -492,9 +571,9 @@ fn convert(code: Code, from: Type, to: Type) -> Code {
         (Type::OneOrEach, Type::OptNumber) => Code::fallible(quote!(#receiver.optional())),
         (Type::Number, Type::OneOrEach) => Code::atom(quote!(OneOrEach::One(#value))),
         (Type::OptNumber, Type::OneOrEach) => Code::atom(quote!(OneOrEach::from(#value))),
-        (Type::Number, Type::OptNumber) | (Type::Bool, Type::OptBool) | (Type::Str, Type::OptStr) => {
-            Code::atom(quote!(Some(#value)))
-        }
+        (Type::Number, Type::OptNumber)
+        | (Type::Bool, Type::OptBool)
+        | (Type::Str, Type::OptStr) => Code::atom(quote!(Some(#value))),
         (Type::OptBool, Type::Bool) => Code::atom(quote!(#receiver.unwrap_or(false))),
         (Type::OptStr, Type::Str) => Code::atom(quote!(#receiver.unwrap_or_else(|| "none".into()))),
         (Type::None, to) => none(to),

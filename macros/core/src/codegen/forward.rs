@@ -25,8 +25,15 @@ pub(super) fn forward(layout: &Layout, steps: &[crate::ir::Step]) -> TokenStream
         writer.assign(index);
     }
     let body = writer.finish();
-    let step = if super::mentions(&body, "step") { quote!(step) } else { quote!(_) };
-    let mut text = vec!["Runs the steps on the residual stream `x`, `[tokens, hidden_size]`:".to_owned(), String::new()];
+    let step = if super::mentions(&body, "step") {
+        quote!(step)
+    } else {
+        quote!(_)
+    };
+    let mut text = vec![
+        "Runs the steps on the residual stream `x`, `[tokens, hidden_size]`:".to_owned(),
+        String::new(),
+    ];
     text.extend(steps.iter().map(|step| format!("* `{}`", step.text.trim())));
     let text = doc::doc(&text.join("\n"));
     quote! {
@@ -65,8 +72,15 @@ struct Writer<'l> {
 impl<'l> Writer<'l> {
     fn new(layout: &'l Layout) -> Self {
         let mut wished = HashMap::new();
-        for assign in layout.graph.assigns.iter().filter(|assign| assign.var != "x") {
-            wished.entry(assign.value).or_insert_with(|| assign.var.clone());
+        for assign in layout
+            .graph
+            .assigns
+            .iter()
+            .filter(|assign| assign.var != "x")
+        {
+            wished
+                .entry(assign.value)
+                .or_insert_with(|| assign.var.clone());
         }
         Self {
             layout,
@@ -83,7 +97,11 @@ impl<'l> Writer<'l> {
 
     fn enter(&mut self, scope: ScopeId, place: impl Fn(&Slot) -> TokenStream) {
         for slot in self.layout.slots(scope) {
-            let access = Access { place: place(slot), reference: scope != 0, optional: slot.optional.is_some() };
+            let access = Access {
+                place: place(slot),
+                reference: scope != 0,
+                optional: slot.optional.is_some(),
+            };
             self.access.insert(slot.part, access);
         }
     }
@@ -103,7 +121,11 @@ impl<'l> Writer<'l> {
     }
 
     fn op(&self, id: Id) -> Op {
-        self.layout.graph.nodes.get(id).map_or(Op::Input, |node| node.op.clone())
+        self.layout
+            .graph
+            .nodes
+            .get(id)
+            .map_or(Op::Input, |node| node.op.clone())
     }
 
     fn left(&self, id: Id) -> usize {
@@ -118,12 +140,18 @@ impl<'l> Writer<'l> {
 
     /// One step of the spec.
     fn assign(&mut self, index: usize) {
-        let Some(assign) = self.layout.graph.assigns.get(index) else { return };
+        let Some(assign) = self.layout.graph.assigns.get(index) else {
+            return;
+        };
         if assign.var == "x" {
             self.update(assign.value);
         } else if assign.value != self.x && !self.names.contains_key(&assign.value) {
             let value = self.write(assign.value);
-            let name = if self.left(assign.value) == 0 { format!("_{}", snake(&assign.var)) } else { snake(&assign.var) };
+            let name = if self.left(assign.value) == 0 {
+                format!("_{}", snake(&assign.var))
+            } else {
+                snake(&assign.var)
+            };
             self.bind(assign.value, &name, value);
         }
     }
@@ -137,7 +165,11 @@ impl<'l> Writer<'l> {
         let named = self.names.contains_key(&value);
         let (statement, question) = match self.op(value) {
             Op::Add(a, b) if !named && (a == old || b == old) => {
-                let other = if a == b { quote!(x.clone()) } else { self.operand(if a == old { b } else { a }) };
+                let other = if a == b {
+                    quote!(x.clone())
+                } else {
+                    self.operand(if a == old { b } else { a })
+                };
                 if a == b {
                     self.used(old);
                 }
@@ -156,11 +188,18 @@ impl<'l> Writer<'l> {
             self.used(old);
         }
         if self.left(old) > 0 && !self.names.contains_key(&old) {
-            let wish = self.wished.get(&old).map_or("residual".into(), |wish| snake(wish));
+            let wish = self
+                .wished
+                .get(&old)
+                .map_or("residual".into(), |wish| snake(wish));
             self.bind(old, &wish, quote!(x.clone()));
         }
         self.x = value;
-        self.push(if question { quote!(#statement?;) } else { quote!(#statement;) });
+        self.push(if question {
+            quote!(#statement?;)
+        } else {
+            quote!(#statement;)
+        });
         self.tail = question.then_some(statement);
     }
 
@@ -177,10 +216,16 @@ impl<'l> Writer<'l> {
             let text = name.to_string();
             TAKEN.contains(&text.as_str())
                 || self.pinned.contains(&text)
-                || self.names.iter().any(|(id, other)| other == name && self.left(*id) > 0)
+                || self
+                    .names
+                    .iter()
+                    .any(|(id, other)| other == name && self.left(*id) > 0)
         };
         let numbered = (2..).map(|count| ident(&format!("{wish}_{count}")));
-        std::iter::once(ident(wish)).chain(numbered).find(|name| !hides(name)).unwrap_or_else(|| ident(wish))
+        std::iter::once(ident(wish))
+            .chain(numbered)
+            .find(|name| !hides(name))
+            .unwrap_or_else(|| ident(wish))
     }
 
     /// A value as an argument by reference.
@@ -195,7 +240,10 @@ impl<'l> Writer<'l> {
 
     /// A value to call a method on.
     fn receiver(&mut self, id: Id) -> TokenStream {
-        if matches!(self.op(id), Op::Add(..) | Op::Sub(..) | Op::Scale(..)) && self.layout_uses(id) == 1 && !self.known(id) {
+        if matches!(self.op(id), Op::Add(..) | Op::Sub(..) | Op::Scale(..))
+            && self.layout_uses(id) == 1
+            && !self.known(id)
+        {
             return self.operand(id);
         }
         self.named(id);
@@ -316,7 +364,10 @@ impl<'l> Writer<'l> {
 
     /// An operand of a sum: calls get a name.
     fn argument(&mut self, id: Id) -> TokenStream {
-        if matches!(self.op(id), Op::Norm(..) | Op::Component(..) | Op::Choose(_)) {
+        if matches!(
+            self.op(id),
+            Op::Norm(..) | Op::Component(..) | Op::Choose(_)
+        ) {
             self.named(id);
         }
         self.operand(id)
@@ -325,13 +376,23 @@ impl<'l> Writer<'l> {
     /// Whether a layer calls this attention more than once.
     fn several(&self, part: usize) -> bool {
         match self.layout.graph.parts.get(part) {
-            Some(Part::Component(name)) => self.layout.attentions.contains(name) && self.layout.graph.calls.get(name).is_some_and(|calls| *calls > 1),
+            Some(Part::Component(name)) => {
+                self.layout.attentions.contains(name)
+                    && self
+                        .layout
+                        .graph
+                        .calls
+                        .get(name)
+                        .is_some_and(|calls| *calls > 1)
+            }
             _ => false,
         }
     }
 
     fn part(&self, part: usize) -> TokenStream {
-        let Some(access) = self.access.get(&part) else { return quote!(self) };
+        let Some(access) = self.access.get(&part) else {
+            return quote!(self);
+        };
         let place = &access.place;
         if !access.optional {
             return quote!(#place);
@@ -348,7 +409,10 @@ impl<'l> Writer<'l> {
         match factor {
             Factor::Literal(number) => float(*number),
             Factor::Part(part) => {
-                let reference = self.access.get(part).is_some_and(|access| access.reference || access.optional);
+                let reference = self
+                    .access
+                    .get(part)
+                    .is_some_and(|access| access.reference || access.optional);
                 let part = self.part(*part);
                 if reference { quote!(*#part) } else { part }
             }
@@ -356,10 +420,19 @@ impl<'l> Writer<'l> {
     }
 
     fn choose(&mut self, choice: usize) -> TokenStream {
-        let (Some(made), Some(shape)) = (self.layout.graph.choices.get(choice), self.layout.shapes.get(choice)) else {
+        let (Some(made), Some(shape)) = (
+            self.layout.graph.choices.get(choice),
+            self.layout.shapes.get(choice),
+        ) else {
             return quote!(x.clone());
         };
-        let index = self.layout.graph.parts.iter().position(|part| *part == Part::Choice(choice)).unwrap_or_default();
+        let index = self
+            .layout
+            .graph
+            .parts
+            .iter()
+            .position(|part| *part == Part::Choice(choice))
+            .unwrap_or_default();
         let access = self.access.get(&index).cloned();
         let place = self.part(index);
         let reference = access.is_some_and(|access| access.reference || access.optional);
@@ -368,7 +441,13 @@ impl<'l> Writer<'l> {
             Shape::Bool => {
                 let place = if reference { quote!(*#place) } else { place };
                 let (yes, no) = (self.arm(yes, &[]), self.arm(no, &[]));
-                let no = if no.1 { let code = no.0; quote!(#code) } else { let code = no.0; quote!({ #code }) };
+                let no = if no.1 {
+                    let code = no.0;
+                    quote!(#code)
+                } else {
+                    let code = no.0;
+                    quote!({ #code })
+                };
                 let yes = yes.0;
                 quote!(if #place { #yes } else #no)
             }
@@ -376,7 +455,10 @@ impl<'l> Writer<'l> {
                 let place = if reference { place } else { quote!(&#place) };
                 let arms = variants.iter().zip([yes, no]).map(|(variant, arm)| {
                     let slots = self.layout.slots(arm.0).to_vec();
-                    let bound: Vec<_> = slots.iter().map(|slot| self.free(&slot.name.to_string())).collect();
+                    let bound: Vec<_> = slots
+                        .iter()
+                        .map(|slot| self.free(&slot.name.to_string()))
+                        .collect();
                     let code = self.arm(arm, &bound).0;
                     let pattern = pattern(variant, &slots, &bound);
                     quote!(#name::#pattern => { #code })
@@ -390,17 +472,27 @@ impl<'l> Writer<'l> {
     /// The body of an arm, and whether it is an `if` alone.
     fn arm(&mut self, (scope, result): (ScopeId, Id), bound: &[Ident]) -> (TokenStream, bool) {
         let outer = std::mem::take(&mut self.statements);
-        let (names, access, pinned) = (self.names.clone(), self.access.clone(), self.pinned.clone());
+        let (names, access, pinned) =
+            (self.names.clone(), self.access.clone(), self.pinned.clone());
         let slots = self.layout.slots(scope);
         for (slot, name) in slots.iter().zip(bound) {
-            let place = Access { place: quote!(#name), reference: true, optional: slot.optional.is_some() };
+            let place = Access {
+                place: quote!(#name),
+                reference: true,
+                optional: slot.optional.is_some(),
+            };
             self.access.insert(slot.part, place);
             self.pinned.push(name.to_string());
         }
         let result = self.result(result);
         let statements = std::mem::replace(&mut self.statements, outer);
         (self.names, self.access, self.pinned) = (names, access, pinned);
-        let alone = statements.is_empty() && result.clone().into_iter().next().is_some_and(|first| first.to_string() == "if");
+        let alone = statements.is_empty()
+            && result
+                .clone()
+                .into_iter()
+                .next()
+                .is_some_and(|first| first.to_string() == "if");
         (quote!(#(#statements)* #result), alone)
     }
 }
@@ -412,7 +504,11 @@ fn pattern(variant: &Ident, slots: &[Slot], bound: &[Ident]) -> TokenStream {
         _ => {
             let fields = slots.iter().zip(bound).map(|(slot, name)| {
                 let field = &slot.name;
-                if field == name { quote!(#name) } else { quote!(#field: #name) }
+                if field == name {
+                    quote!(#name)
+                } else {
+                    quote!(#field: #name)
+                }
             });
             quote!(#variant { #(#fields),* })
         }

@@ -7,23 +7,81 @@ use quote::{format_ident, quote};
 
 /// Types and traits of `runtime::nn` that generated code may name.
 pub(super) const TYPES: &[&str] = &[
-    "Act", "Activations", "Apply", "Architecture", "ConfigFile", "Embedding", "EmbeddingOptions", "ExpertNames",
-    "ExpertRows", "Experts", "ExpertsOptions", "Format", "FreqFactors", "Glu", "Groups", "Heads", "KvSlot", "Linear",
-    "Logits", "Model", "Mxfp4Storage", "Name", "Norm", "NormKind", "NormOptions", "OneOrEach", "Over", "Pairs", "Param", "QTemperature",
-    "QkNorm", "QkNormOptions", "Rank", "Rope", "RopeOptions", "Router", "RouterOptions", "Rows", "Scaling", "Scope", "Score",
-    "Sinks", "Step", "Storage", "Weights",
+    "Act",
+    "Activations",
+    "Apply",
+    "Architecture",
+    "ConfigFile",
+    "Embedding",
+    "EmbeddingOptions",
+    "ExpertNames",
+    "ExpertRows",
+    "Experts",
+    "ExpertsOptions",
+    "Format",
+    "FreqFactors",
+    "Glu",
+    "Groups",
+    "Heads",
+    "KvSlot",
+    "Linear",
+    "Logits",
+    "Model",
+    "Mxfp4Storage",
+    "Name",
+    "Norm",
+    "NormKind",
+    "NormOptions",
+    "OneOrEach",
+    "Over",
+    "Pairs",
+    "Param",
+    "QTemperature",
+    "QkNorm",
+    "QkNormOptions",
+    "Rank",
+    "Rope",
+    "RopeOptions",
+    "Router",
+    "RouterOptions",
+    "Rows",
+    "Scaling",
+    "Scope",
+    "Score",
+    "Sinks",
+    "Step",
+    "Storage",
+    "Weights",
 ];
 
 /// Functions of `runtime::nn` that generated code may call.
-pub(super) const FUNCTIONS: &[&str] = &["at", "at_or_one", "contains", "number", "optional_size", "part", "per_layer", "rem", "size"];
+pub(super) const FUNCTIONS: &[&str] = &[
+    "at",
+    "at_or_one",
+    "contains",
+    "number",
+    "optional_size",
+    "part",
+    "per_layer",
+    "rem",
+    "size",
+];
 
 /// The `use` items that `body` needs, sorted.
 pub(super) fn imports(body: &TokenStream) -> TokenStream {
     let mut seen = Seen::default();
     seen.walk(body.clone());
     let nn = seen.names.iter().map(|name| format_ident!("{name}"));
-    let result = seen.result.then(|| quote!(use ::inferno_runtime::Result;));
-    let arc = seen.arc.then(|| quote!(use ::std::sync::Arc;));
+    let result = seen.result.then(|| {
+        quote!(
+            use ::inferno_runtime::Result;
+        )
+    });
+    let arc = seen.arc.then(|| {
+        quote!(
+            use ::std::sync::Arc;
+        )
+    });
     quote! {
         #arc
         #result
@@ -48,7 +106,9 @@ impl Seen {
                 TokenTree::Ident(ident) => {
                     let called = matches!(tokens.peek(), Some(TokenTree::Group(g)) if g.delimiter() == Delimiter::Parenthesis);
                     let name = ident.to_string();
-                    let member = (before.ends_with('.') && !before.ends_with("..")) || before.ends_with("::") || before == "fn";
+                    let member = (before.ends_with('.') && !before.ends_with(".."))
+                        || before.ends_with("::")
+                        || before == "fn";
                     if !member {
                         self.name(&name, called);
                     }

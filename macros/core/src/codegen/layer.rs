@@ -47,23 +47,49 @@ pub(super) fn layer(module: &mut Module) -> TokenStream {
     let prefix = model::layer_prefix(module);
     let graph = Graph::new(&module.arch.steps);
     let attention = |component: &&Component| matches!(component.kind, ComponentKind::Gqa(_));
-    let attentions = module.arch.components.iter().filter(attention).map(|component| component.ident.clone()).collect();
+    let attentions = module
+        .arch
+        .components
+        .iter()
+        .filter(attention)
+        .map(|component| component.ident.clone())
+        .collect();
     let shapes = vec![Shape::Bool; graph.choices.len()];
-    let mut layout = Layout { shapes, graph, slots: HashMap::new(), attentions };
+    let mut layout = Layout {
+        shapes,
+        graph,
+        slots: HashMap::new(),
+        attentions,
+    };
     let mut namer = Namer::default();
     let held = layout.place(module, 0, &[], &mut namer);
     layout.slots.insert(0, held);
-    let mut loads = Loads { layout: &layout, values: HashMap::new(), types: HashMap::new(), docs: HashMap::new() };
+    let mut loads = Loads {
+        layout: &layout,
+        values: HashMap::new(),
+        types: HashMap::new(),
+        docs: HashMap::new(),
+    };
     let components = loads.parts(module);
     let choices = loads.enums(module);
-    let fields: Vec<_> = layout.slots(0).iter().map(|slot| loads.field(module, slot)).collect();
+    let fields: Vec<_> = layout
+        .slots(0)
+        .iter()
+        .map(|slot| loads.field(module, slot))
+        .collect();
     let declared = fields.iter().map(Field::declare);
     let inits = fields.iter().map(Field::init);
     let body = bind(&[mlp::hidden(module)], quote!(Ok(Self { #(#inits),* })));
     let scoped = super::mentions(&body, "w").then(|| quote!(let w = &mut w.layer(#prefix, i);));
     let body = quote!(#scoped #body);
     // The model calls every layer alike.
-    let underscore = |name: &str| if super::mentions(&body, name) { format_ident!("{name}") } else { format_ident!("_{name}") };
+    let underscore = |name: &str| {
+        if super::mentions(&body, name) {
+            format_ident!("{name}")
+        } else {
+            format_ident!("_{name}")
+        }
+    };
     let (cfg, i, w) = (underscore("cfg"), underscore("i"), underscore("w"));
     let forward = forward::forward(&layout, &module.arch.steps);
     quote! {
@@ -92,12 +118,28 @@ impl Layout {
         let mut parts = Vec::new();
         for node in self.graph.nodes.iter().filter(|node| node.scope == scope) {
             match node.op {
-                Op::Norm(part, _) | Op::Component(part, ..) | Op::Scale(super::steps::Factor::Part(part), _) => parts.push(part),
+                Op::Norm(part, _)
+                | Op::Component(part, ..)
+                | Op::Scale(super::steps::Factor::Part(part), _) => parts.push(part),
                 Op::Choose(choice) => {
-                    parts.extend(self.graph.parts.iter().position(|part| *part == Part::Choice(choice)));
-                    if let Some([yes, no]) = self.graph.choices.get(choice).map(|choice| choice.arms.map(|(scope, _)| scope)) {
+                    parts.extend(
+                        self.graph
+                            .parts
+                            .iter()
+                            .position(|part| *part == Part::Choice(choice)),
+                    );
+                    if let Some([yes, no]) = self
+                        .graph
+                        .choices
+                        .get(choice)
+                        .map(|choice| choice.arms.map(|(scope, _)| scope))
+                    {
                         let no = self.always(no);
-                        parts.extend(self.always(yes).into_iter().filter(|part| no.contains(part)));
+                        parts.extend(
+                            self.always(yes)
+                                .into_iter()
+                                .filter(|part| no.contains(part)),
+                        );
                     }
                 }
                 _ => {}
@@ -111,7 +153,13 @@ impl Layout {
     /// The arms directly below `scope`, and the paths within each to the places that use `part`.
     fn arms_using(&self, scope: ScopeId, part: usize) -> Vec<(ScopeId, Vec<(usize, usize)>)> {
         let mut found = Vec::new();
-        for (index, choice) in self.graph.choices.iter().enumerate().filter(|(_, choice)| choice.scope == scope) {
+        for (index, choice) in self
+            .graph
+            .choices
+            .iter()
+            .enumerate()
+            .filter(|(_, choice)| choice.scope == scope)
+        {
             for (side, (arm, _)) in choice.arms.iter().enumerate() {
                 if self.always(*arm).contains(&part) {
                     found.push((*arm, vec![(index, side)]));
@@ -126,7 +174,13 @@ impl Layout {
     }
 
     /// Decides what `scope` and the scopes within it hold.
-    fn place(&mut self, module: &mut Module, scope: ScopeId, inherited: &[usize], namer: &mut Namer) -> Vec<Slot> {
+    fn place(
+        &mut self,
+        module: &mut Module,
+        scope: ScopeId,
+        inherited: &[usize],
+        namer: &mut Namer,
+    ) -> Vec<Slot> {
         let always = self.always(scope);
         let mut held = inherited.to_vec();
         let mut chosen: Vec<(usize, Option<Vec<_>>)> = Vec::new();
@@ -140,7 +194,9 @@ impl Layout {
                 continue;
             }
             let arms = self.arms_using(scope, part);
-            let several = arms.first().is_some_and(|(first, _)| arms.iter().any(|(arm, _)| arm != first));
+            let several = arms
+                .first()
+                .is_some_and(|(first, _)| arms.iter().any(|(arm, _)| arm != first));
             if several {
                 chosen.push((part, Some(arms.into_iter().map(|(_, path)| path).collect())));
                 held.push(part);
@@ -148,18 +204,34 @@ impl Layout {
         }
         // Arms first: what they hold names the choice.
         for choice in 0..self.graph.choices.len() {
-            if self.graph.choices.get(choice).is_some_and(|choice| choice.scope == scope) {
+            if self
+                .graph
+                .choices
+                .get(choice)
+                .is_some_and(|choice| choice.scope == scope)
+            {
                 self.choice(module, choice, &held);
             }
         }
         chosen
             .into_iter()
-            .map(|(part, optional)| Slot { part, name: namer.take(&self.part_name(part), ""), optional })
+            .map(|(part, optional)| Slot {
+                part,
+                name: namer.take(&self.part_name(part), ""),
+                optional,
+            })
             .collect()
     }
 
     fn choice(&mut self, module: &mut Module, choice: usize, held: &[usize]) {
-        let Some(arms) = self.graph.choices.get(choice).map(|choice| choice.arms.map(|(scope, _)| scope)) else { return };
+        let Some(arms) = self
+            .graph
+            .choices
+            .get(choice)
+            .map(|choice| choice.arms.map(|(scope, _)| scope))
+        else {
+            return;
+        };
         let mut labels = Vec::new();
         for arm in arms {
             let slots = self.place(module, arm, held, &mut Namer::default());
@@ -169,7 +241,8 @@ impl Layout {
         let shape = match labels.as_slice() {
             [None, None] | [] | [_] => Shape::Bool,
             [yes, no, ..] => {
-                let [yes, no] = [yes, no].map(|label| label.clone().unwrap_or_else(|| "Skip".into()));
+                let [yes, no] =
+                    [yes, no].map(|label| label.clone().unwrap_or_else(|| "Skip".into()));
                 let mut variants = Namer::with(&["Self"]);
                 let name = module.types.take(&format!("{yes}Or{no}"), "");
                 Shape::Enum(name, [variants.take(&yes, ""), variants.take(&no, "Else")])
@@ -182,7 +255,8 @@ impl Layout {
 
     /// What names an arm: its last component, else its last part.
     fn label(&self, slots: &[Slot]) -> Option<String> {
-        let component = |slot: &&Slot| matches!(self.graph.parts.get(slot.part), Some(Part::Component(_)));
+        let component =
+            |slot: &&Slot| matches!(self.graph.parts.get(slot.part), Some(Part::Component(_)));
         let named = slots.iter().rfind(component).or(slots.last())?;
         Some(camel(named.name.to_string().trim_start_matches("r#")))
     }
@@ -190,10 +264,18 @@ impl Layout {
     fn part_name(&self, part: usize) -> String {
         match self.graph.parts.get(part) {
             Some(Part::Norm(name) | Part::Component(name)) => snake(name),
-            Some(Part::Scalar(Expr { kind: ExprKind::Field(name) | ExprKind::Let(name), .. })) => snake(name),
+            Some(Part::Scalar(Expr {
+                kind: ExprKind::Field(name) | ExprKind::Let(name),
+                ..
+            })) => snake(name),
             Some(Part::Choice(choice)) => match self.shapes.get(*choice) {
                 Some(Shape::Enum(name, _)) => snake(&name.to_string()),
-                _ => match self.graph.choices.get(*choice).map(|choice| &choice.condition.kind) {
+                _ => match self
+                    .graph
+                    .choices
+                    .get(*choice)
+                    .map(|choice| &choice.condition.kind)
+                {
                     Some(ExprKind::Field(name) | ExprKind::Let(name)) => snake(name),
                     _ => "first_branch".into(),
                 },
@@ -225,19 +307,34 @@ impl Loads<'_> {
         for (index, part) in self.layout.graph.parts.iter().enumerate() {
             match part {
                 Part::Norm(name) => {
-                    let Some(instance) = arch.norms.iter().find(|norm| norm.ident == *name) else { continue };
+                    let Some(instance) = arch.norms.iter().find(|norm| norm.ident == *name) else {
+                        continue;
+                    };
                     let value = norm::load(module, instance, name);
                     self.set(index, quote!(Norm), norm::text(instance), value);
                 }
                 Part::Component(name) => {
-                    let Some(component) = arch.components.iter().find(|component| component.ident == *name) else { continue };
+                    let Some(component) = arch
+                        .components
+                        .iter()
+                        .find(|component| component.ident == *name)
+                    else {
+                        continue;
+                    };
                     let calls = self.layout.graph.calls.get(name).copied().unwrap_or(1);
                     let (made, ty, arguments) = component_items(module, component, calls);
                     items = quote!(#items #made);
-                    self.set(index, quote!(#ty), format!("`[{name}]`"), quote!(#ty::load(#(#arguments),*)?));
+                    self.set(
+                        index,
+                        quote!(#ty),
+                        format!("`[{name}]`"),
+                        quote!(#ty::load(#(#arguments),*)?),
+                    );
                 }
                 Part::Scalar(expr) => {
-                    let value = Exprs::new(&module.idents, Place::Load).to(expr, Type::Number).value();
+                    let value = Exprs::new(&module.idents, Place::Load)
+                        .to(expr, Type::Number)
+                        .value();
                     self.set(index, quote!(f64), format!("`{}`", doc::spec(expr)), value);
                 }
                 Part::Choice(_) => {}
@@ -250,7 +347,15 @@ impl Loads<'_> {
     fn enums(&mut self, module: &Module) -> TokenStream {
         let mut items = Vec::new();
         for (index, choice) in self.layout.graph.choices.iter().enumerate().rev() {
-            let Some(part) = self.layout.graph.parts.iter().position(|part| *part == Part::Choice(index)) else { continue };
+            let Some(part) = self
+                .layout
+                .graph
+                .parts
+                .iter()
+                .position(|part| *part == Part::Choice(index))
+            else {
+                continue;
+            };
             let condition = Exprs::new(&module.idents, Place::Load).condition(&choice.condition);
             let text = format!("Whether `{}`.", doc::spec(&choice.condition));
             let Some(Shape::Enum(name, variants)) = self.layout.shapes.get(index) else {
@@ -260,7 +365,12 @@ impl Loads<'_> {
             let mut declared = Vec::new();
             let mut values = Vec::new();
             for (variant, (scope, _)) in variants.iter().zip(choice.arms) {
-                let fields: Vec<_> = self.layout.slots(scope).iter().map(|slot| self.field(module, slot)).collect();
+                let fields: Vec<_> = self
+                    .layout
+                    .slots(scope)
+                    .iter()
+                    .map(|slot| self.field(module, slot))
+                    .collect();
                 let (declaration, value) = variant_of(variant, &fields);
                 declared.push(declaration);
                 values.push(quote!(#name::#value));
@@ -274,7 +384,12 @@ impl Loads<'_> {
                 pub enum #name { #(#texts #declared),* }
             });
             let value = choose(&condition, &values);
-            self.set(part, quote!(#name), format!("By `{condition_text}`."), value);
+            self.set(
+                part,
+                quote!(#name),
+                format!("By `{condition_text}`."),
+                value,
+            );
         }
         items.into_iter().collect()
     }
@@ -288,10 +403,18 @@ impl Loads<'_> {
             None => (ty, value),
             Some(paths) => {
                 let condition = self.any(module, paths);
-                (quote!(Option<#ty>), quote!(if #condition { Some(#value) } else { None }))
+                (
+                    quote!(Option<#ty>),
+                    quote!(if #condition { Some(#value) } else { None }),
+                )
             }
         };
-        Field { name: slot.name.clone(), ty, doc: text, value }
+        Field {
+            name: slot.name.clone(),
+            ty,
+            doc: text,
+            value,
+        }
     }
 
     /// Whether one of the paths is taken.
@@ -300,18 +423,35 @@ impl Loads<'_> {
         let expr = |(choice, side): &(usize, usize)| {
             let condition = self.layout.graph.choices.get(*choice)?.condition.clone();
             let at = condition.at.clone();
-            let kind = if *side == 0 { return Some(condition) } else { ExprKind::Not(Box::new(condition)) };
-            Some(Expr { kind, ty: Type::Bool, at })
+            let kind = if *side == 0 {
+                return Some(condition);
+            } else {
+                ExprKind::Not(Box::new(condition))
+            };
+            Some(Expr {
+                kind,
+                ty: Type::Bool,
+                at,
+            })
         };
         let binary = |op, a: Expr, b: Expr| {
             let at = a.at.clone();
-            Expr { kind: ExprKind::Binary(op, Box::new(a), Box::new(b)), ty: Type::Bool, at }
+            Expr {
+                kind: ExprKind::Binary(op, Box::new(a), Box::new(b)),
+                ty: Type::Bool,
+                at,
+            }
         };
         let mut seen: Vec<String> = Vec::new();
         let mut any: Option<Expr> = None;
         for path in paths {
-            let all = path.iter().filter_map(expr).reduce(|a, b| binary(crate::ir::BinaryOp::And, a, b));
-            let Some(all) = all.filter(|all| !seen.contains(&doc::spec(all))) else { continue };
+            let all = path
+                .iter()
+                .filter_map(expr)
+                .reduce(|a, b| binary(crate::ir::BinaryOp::And, a, b));
+            let Some(all) = all.filter(|all| !seen.contains(&doc::spec(all))) else {
+                continue;
+            };
             seen.push(doc::spec(&all));
             any = Some(match any {
                 Some(any) => binary(crate::ir::BinaryOp::Or, any, all),
@@ -341,17 +481,30 @@ fn variant_of(variant: &Ident, fields: &[Field]) -> (TokenStream, TokenStream) {
         fields => {
             let declared = fields.iter().map(Field::declare);
             let inits = fields.iter().map(Field::init);
-            (quote!(#variant { #(#declared),* }), quote!(#variant { #(#inits),* }))
+            (
+                quote!(#variant { #(#declared),* }),
+                quote!(#variant { #(#inits),* }),
+            )
         }
     }
 }
 
 /// The items of a component, its type and the arguments of its `load`.
-fn component_items(module: &mut Module, component: &Component, calls: usize) -> (TokenStream, Ident, Vec<Ident>) {
+fn component_items(
+    module: &mut Module,
+    component: &Component,
+    calls: usize,
+) -> (TokenStream, Ident, Vec<Ident>) {
     let name = module.types.take(&camel(&component.ident), "Block");
     let (before, made) = match &component.kind {
-        ComponentKind::Gqa(gqa) => (quote!(), attn::attention(module, component, gqa, name.clone(), calls)),
-        ComponentKind::Mlp(mlp) => (quote!(), mlp::mlp(module, &component.ident, mlp, name.clone(), None)),
+        ComponentKind::Gqa(gqa) => (
+            quote!(),
+            attn::attention(module, component, gqa, name.clone(), calls),
+        ),
+        ComponentKind::Mlp(mlp) => (
+            quote!(),
+            mlp::mlp(module, &component.ident, mlp, name.clone(), None),
+        ),
         ComponentKind::Moe(moe) => moe::moe(module, component, moe, name.clone()),
     };
     let (items, arguments) = made.print();

@@ -35,12 +35,21 @@ use crate::source::SpecSet;
 /// All mistakes of the specs.
 pub fn expand(set: &SpecSet) -> Result<TokenStream, Vec<Diagnostic>> {
     let (architectures, diagnostics) = crate::load(set);
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+    if diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
         return Err(diagnostics);
     }
     let mut namer = Namer::default();
-    let names: Vec<_> = architectures.iter().map(|arch| namer.take(&snake(&arch.stem), "")).collect();
-    let modules = architectures.iter().zip(&names).map(|(arch, name)| module(arch, name));
+    let names: Vec<_> = architectures
+        .iter()
+        .map(|arch| namer.take(&snake(&arch.stem), ""))
+        .collect();
+    let modules = architectures
+        .iter()
+        .zip(&names)
+        .map(|(arch, name)| module(arch, name));
     let stems = set.stems().chain(["_prelude", "_storage"]);
     let specs = stems.filter_map(|stem| set.text(stem).map(|text| quote!((#stem, #text))));
     Ok(quote! {
@@ -82,7 +91,11 @@ fn module(arch: &Architecture, name: &Ident) -> TokenStream {
         #model
     };
     let imports = imports::imports(&body);
-    let mut lines = arch.doc.iter().map(|line| doc::escape(line)).collect::<Vec<_>>();
+    let mut lines = arch
+        .doc
+        .iter()
+        .map(|line| doc::escape(line))
+        .collect::<Vec<_>>();
     if !lines.is_empty() {
         lines.push(String::new());
     }
@@ -139,9 +152,12 @@ impl<'a> Module<'a> {
         if let Some(ident) = self.storages.get(name) {
             return ident.clone();
         }
-        let ident = self.constant_names.take(&format!("{}_STORAGE", upper(name)), "");
+        let ident = self
+            .constant_names
+            .take(&format!("{}_STORAGE", upper(name)), "");
         let text = doc::doc(&format!("`[storage.{name}]`"));
-        self.constants.push(quote!(#text const #ident: Storage = #value;));
+        self.constants
+            .push(quote!(#text const #ident: Storage = #value;));
         self.storages.insert(name.to_owned(), ident.clone());
         ident
     }
@@ -149,11 +165,14 @@ impl<'a> Module<'a> {
     /// A constant for a tensor name, named after `parts`.
     fn constant(&mut self, parts: &str, suffix: &str, name: &Name) -> Ident {
         let ident = self.constant_names.take(&upper(parts), suffix);
-        let spell = |spelling: &Option<String>, served: bool| spelling.clone().filter(|_| served).unwrap_or_default();
+        let spell = |spelling: &Option<String>, served: bool| {
+            spelling.clone().filter(|_| served).unwrap_or_default()
+        };
         let hf = spell(&name.names.hf, self.idents.hf);
         let gguf = spell(&name.names.gguf, self.idents.gguf);
         let at = format!("{}:{}", name.at.file, name.at.line);
-        self.constants.push(quote!(const #ident: Name = Name::new([#hf, #gguf], #at);));
+        self.constants
+            .push(quote!(const #ident: Name = Name::new([#hf, #gguf], #at);));
         ident
     }
 }
@@ -183,19 +202,32 @@ impl Idents {
         let mut methods = Namer::default();
         let mut fields = HashMap::new();
         for field in &arch.fields {
-            fields.insert(field.name.clone(), (methods.take(&snake(&field.name), ""), field.ty));
+            fields.insert(
+                field.name.clone(),
+                (methods.take(&snake(&field.name), ""), field.ty),
+            );
         }
         let mut lets = HashMap::new();
         for item in &arch.lets {
-            lets.insert(item.name.clone(), (methods.take(&snake(&item.name), "_here"), item.per_layer));
+            lets.insert(
+                item.name.clone(),
+                (methods.take(&snake(&item.name), "_here"), item.per_layer),
+            );
         }
         let serves = |format| arch.formats.contains(&format);
-        Self { hf: serves(Format::Hf), gguf: serves(Format::Gguf), fields, lets }
+        Self {
+            hf: serves(Format::Hf),
+            gguf: serves(Format::Gguf),
+            fields,
+            lets,
+        }
     }
 
     /// The method of a config field.
     fn field(&self, name: &str) -> Ident {
-        self.fields.get(name).map_or_else(|| ident(&snake(name)), |(ident, _)| ident.clone())
+        self.fields
+            .get(name)
+            .map_or_else(|| ident(&snake(name)), |(ident, _)| ident.clone())
     }
 
     /// Its type.
@@ -205,6 +237,9 @@ impl Idents {
 
     /// The method of a `let`, and whether it takes the layer.
     fn named(&self, name: &str) -> (Ident, bool) {
-        self.lets.get(name).cloned().unwrap_or_else(|| (ident(&snake(name)), false))
+        self.lets
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| (ident(&snake(name)), false))
     }
 }

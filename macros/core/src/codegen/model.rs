@@ -19,7 +19,10 @@ pub(super) struct Embedding {
 pub(super) fn embedding(module: &mut Module) -> Embedding {
     let embed = &module.arch.embed;
     let tokens = module.constant("tokens", "_NAME", &embed.tokens);
-    let positions = embed.positions.as_ref().map(|(name, offset)| (module.constant("positions", "_NAME", name), offset));
+    let positions = embed
+        .positions
+        .as_ref()
+        .map(|(name, offset)| (module.constant("positions", "_NAME", name), offset));
     let exprs = Exprs::new(&module.idents, Place::Load);
     let scale = exprs.number(&embed.scale);
     let positions = positions.map_or(quote!(None), |(name, offset)| {
@@ -38,12 +41,20 @@ pub(super) fn embedding(module: &mut Module) -> Embedding {
         Embedding::load(w, #tokens, EmbeddingOptions { vocab, hidden, scale: #scale, positions: #positions })?
     };
     let text = format!("{}: `[vocab_size, hidden_size]`", spelling(&embed.tokens));
-    let embed_norm = embed.norm.as_ref().map(|instance| norm_field(module, instance, "embed_norm"));
-    Embedding { embed: Field::new("embed", quote!(Embedding), text, value), norm: embed_norm }
+    let embed_norm = embed
+        .norm
+        .as_ref()
+        .map(|instance| norm_field(module, instance, "embed_norm"));
+    Embedding {
+        embed: Field::new("embed", quote!(Embedding), text, value),
+        norm: embed_norm,
+    }
 }
 
 fn no_offset(offset: &Value) -> bool {
-    [&offset.hf, &offset.gguf].iter().all(|expr| constant(expr) == Some(0.0))
+    [&offset.hf, &offset.gguf]
+        .iter()
+        .all(|expr| constant(expr) == Some(0.0))
 }
 
 /// A norm outside the layers.
@@ -62,7 +73,12 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     let embed_norm = fields.len() > 1;
     let layers = module.idents.field("num_layers");
     let layer_arguments = quote!(cfg, i, w);
-    fields.push(Field::new("layers", quote!(Vec<Layer>), "", quote!(per_layer(cfg.#layers()?, |i| Layer::load(#layer_arguments))?)));
+    fields.push(Field::new(
+        "layers",
+        quote!(Vec<Layer>),
+        "",
+        quote!(per_layer(cfg.#layers()?, |i| Layer::load(#layer_arguments))?),
+    ));
     fields.push(norm_field(module, &head.norm, "norm"));
     let out = module.constant("out", "_NAME", &head.out);
     let exprs = Exprs::new(&module.idents, Place::Load);
@@ -72,7 +88,12 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     });
     let bias = exprs.boolean(&head.bias);
     let value = quote!(Linear::head(w, #out, &embed, tied, vocab, hidden, #bias)?);
-    fields.push(Field::new("out", quote!(Linear), format!("{}: `[vocab_size, hidden_size]`", spelling(&head.out)), value));
+    fields.push(Field::new(
+        "out",
+        quote!(Linear),
+        format!("{}: `[vocab_size, hidden_size]`", spelling(&head.out)),
+        value,
+    ));
     let scale = match Setting::number(&exprs, &head.scale, false) {
         Setting::Literal(one) if one.to_string() == "1.0" => quote!(),
         scale => scale.call(&mut fields, "logit_scale", "scale", "Factor of the logits."),
@@ -83,7 +104,10 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     // The order of fields is the order of loading; the head needs the embedding.
     let mut lets = vec![
         (format_ident!("cfg"), quote!(&Config(w.config()))),
-        (format_ident!("vocab"), quote!(size("vocab_size", cfg.#vocab()?)?)),
+        (
+            format_ident!("vocab"),
+            quote!(size("vocab_size", cfg.#vocab()?)?),
+        ),
         mlp::hidden(module),
     ];
     for field in &mut fields {
@@ -131,7 +155,10 @@ pub(super) fn architecture(module: &Module, conditions: &[TokenStream; 2]) -> To
         let names = names.iter().filter(|_| served);
         quote!(&[#(#names),*])
     };
-    let (hf, gguf) = (list(&arch.hf_names, serves_hf), list(&arch.gguf_names, serves_gguf));
+    let (hf, gguf) = (
+        list(&arch.hf_names, serves_hf),
+        list(&arch.gguf_names, serves_gguf),
+    );
     let formats = arch.formats.iter().map(|format| match format {
         Format::Hf => quote!(Format::Hf),
         Format::Gguf => quote!(Format::Gguf),
@@ -141,7 +168,9 @@ pub(super) fn architecture(module: &Module, conditions: &[TokenStream; 2]) -> To
         quote!([#hf, #gguf])
     };
     let (roots, ignore) = (pair(&arch.roots), pair(&arch.ignore));
-    let title = doc::doc(&format!("How a checkpoint says that it is of `{stem}`, and what loads it."));
+    let title = doc::doc(&format!(
+        "How a checkpoint says that it is of `{stem}`, and what loads it."
+    ));
     quote! {
         #title
         pub const ARCHITECTURE: Architecture = Architecture {
@@ -162,8 +191,15 @@ pub(super) fn architecture(module: &Module, conditions: &[TokenStream; 2]) -> To
 pub(super) fn layer_prefix(module: &mut Module) -> TokenStream {
     let name = module.constant_names.take("LAYER", "_PREFIX");
     let prefix = &module.arch.layer_prefix.names;
-    let spell = |prefix: &Option<String>, served: bool| prefix.clone().filter(|_| served).unwrap_or_default();
-    let (hf, gguf) = (spell(&prefix.hf, module.idents.hf), spell(&prefix.gguf, module.idents.gguf));
-    module.constants.push(quote!(const #name: [&str; 2] = [#hf, #gguf];));
+    let spell = |prefix: &Option<String>, served: bool| {
+        prefix.clone().filter(|_| served).unwrap_or_default()
+    };
+    let (hf, gguf) = (
+        spell(&prefix.hf, module.idents.hf),
+        spell(&prefix.gguf, module.idents.gguf),
+    );
+    module
+        .constants
+        .push(quote!(const #name: [&str; 2] = [#hf, #gguf];));
     quote!(#name)
 }

@@ -8,17 +8,25 @@ use super::expr::{Exprs, Place, float};
 use super::options::{Field, Setting, Struct, always, one_size, size, switched};
 use super::{Module, doc, mlp, rows};
 use crate::ir::{
-    Component, ExpertSource, ExprKind, GateUpSource, MlpAct, Moe, Name, PerFormat, Router, RouterGroups, Shared, Storage, Type,
-    Word,
+    Component, ExpertSource, ExprKind, GateUpSource, MlpAct, Moe, Name, PerFormat, Router,
+    RouterGroups, Shared, Storage, Type, Word,
 };
 
 /// The struct of a mixture of experts, and before it the items of its shared expert.
-pub(super) fn moe(module: &mut Module, component: &Component, moe: &Moe, name: Ident) -> (TokenStream, Struct) {
+pub(super) fn moe(
+    module: &mut Module,
+    component: &Component,
+    moe: &Moe,
+    name: Ident,
+) -> (TokenStream, Struct) {
     let table = &component.ident;
     let router = router(module, table, moe);
     let experts = experts(module, table, moe);
     let mut fields = vec![router, experts];
-    let shared = moe.shared.as_ref().filter(|shared| !always(&shared.on, false));
+    let shared = moe
+        .shared
+        .as_ref()
+        .filter(|shared| !always(&shared.on, false));
     let mut items = quote!();
     let mut add = quote!();
     if let Some(shared) = shared {
@@ -40,7 +48,11 @@ pub(super) fn moe(module: &mut Module, component: &Component, moe: &Moe, name: I
         };
     }
     let experts = quote!(self.experts.forward(x, &routes, step));
-    let end = if shared.is_some() { quote!(let y = #experts?; #add) } else { experts };
+    let end = if shared.is_some() {
+        quote!(let y = #experts?; #add)
+    } else {
+        experts
+    };
     let forward = quote! {
         /// `[tokens, hidden_size]` → `[tokens, hidden_size]`
         fn forward(&self, x: &Activations, step: &Step) -> Result<Activations> {
@@ -51,16 +63,34 @@ pub(super) fn moe(module: &mut Module, component: &Component, moe: &Moe, name: I
     let exprs = Exprs::new(&module.idents, Place::Load);
     let lets = vec![
         mlp::hidden(module),
-        (format_ident!("experts"), size(&exprs, &moe.experts, &format!("{table}.experts"))),
-        (format_ident!("inter"), size(&exprs, &moe.inter, &format!("{table}.inter"))),
+        (
+            format_ident!("experts"),
+            size(&exprs, &moe.experts, &format!("{table}.experts")),
+        ),
+        (
+            format_ident!("inter"),
+            size(&exprs, &moe.inter, &format!("{table}.inter")),
+        ),
     ];
-    (items, Struct { name, doc: format!("`[{table}]`: mixture of experts."), fields, lets, forward })
+    (
+        items,
+        Struct {
+            name,
+            doc: format!("`[{table}]`: mixture of experts."),
+            fields,
+            lets,
+            forward,
+        },
+    )
 }
 
 fn router(module: &mut Module, table: &str, moe: &Moe) -> Field {
     let router = &moe.router;
     let name = module.constant(&format!("{table}_router"), "_PROJ", &router.name);
-    let select_bias = router.select_bias.as_ref().map(|name| module.constant(&format!("{table}_select_bias"), "_VECTOR", name));
+    let select_bias = router
+        .select_bias
+        .as_ref()
+        .map(|name| module.constant(&format!("{table}_select_bias"), "_VECTOR", name));
     let exprs = Exprs::new(&module.idents, Place::Load);
     let top = size(&exprs, &moe.top, &format!("{table}.top"));
     let score = exprs.per_format(&router.score, |word| match word {
@@ -72,7 +102,11 @@ fn router(module: &mut Module, table: &str, moe: &Moe) -> Field {
     });
     let mut options = vec![quote!(experts), quote!(top: #top), quote!(score: #score)];
     options.extend(router_options(&exprs, router, select_bias.as_ref()));
-    let text = format!("{}: `[{}, hidden_size]`", spelling(&router.name), doc::symbol(&moe.experts, "experts"));
+    let text = format!(
+        "{}: `[{}, hidden_size]`",
+        spelling(&router.name),
+        doc::symbol(&moe.experts, "experts")
+    );
     let rest = (options.len() < 12).then(|| quote!(..RouterOptions::default()));
     let value = quote!(Router::load(w, #name, RouterOptions { #(#options,)* #rest }, hidden)?);
     Field::new("router", quote!(Router), text, value)
@@ -97,7 +131,11 @@ fn router_options(exprs: &Exprs, router: &Router, select_bias: Option<&Ident>) -
             options.push(quote!(softcap: #cap));
         }
     }
-    if let Some(groups) = router.groups.as_ref().filter(|groups| !always(&groups.on, false)) {
+    if let Some(groups) = router
+        .groups
+        .as_ref()
+        .filter(|groups| !always(&groups.on, false))
+    {
         let groups = self::groups(exprs, groups);
         options.push(quote!(groups: #groups));
     }
@@ -121,7 +159,11 @@ fn router_options(exprs: &Exprs, router: &Router, select_bias: Option<&Ident>) -
 
 /// `groups`: none where they are off, or their count is none or 0.
 fn groups(exprs: &Exprs, groups: &RouterGroups) -> TokenStream {
-    let rank = if groups.top2_sum { quote!(Rank::Top2Sum) } else { quote!(Rank::Max) };
+    let rank = if groups.top2_sum {
+        quote!(Rank::Top2Sum)
+    } else {
+        quote!(Rank::Max)
+    };
     let keep = size(exprs, &groups.keep, "groups.keep");
     let some = exprs.per_format(&groups.count, |count| match (&count.kind, count.ty) {
         (ExprKind::None, _) => quote!(None),
@@ -162,8 +204,17 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
     let fused = |source: &ExpertSource| matches!(source.gate_up, GateUpSource::Fused { .. });
     let part = |pick: &dyn Fn(&ExpertSource) -> Option<String>| {
         let name = |source: &Option<ExpertSource>| source.as_ref().and_then(pick);
-        let names = PerFormat { hf: name(&moe.source.hf), gguf: name(&moe.source.gguf) };
-        let at = moe.source.hf.as_ref().or(moe.source.gguf.as_ref()).map(|source| source.at.clone()).unwrap_or_default();
+        let names = PerFormat {
+            hf: name(&moe.source.hf),
+            gguf: name(&moe.source.gguf),
+        };
+        let at = moe
+            .source
+            .hf
+            .as_ref()
+            .or(moe.source.gguf.as_ref())
+            .map(|source| source.at.clone())
+            .unwrap_or_default();
         (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
     };
     let gate = part(&|source| match &source.gate_up {
@@ -179,10 +230,24 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
         GateUpSource::Split { .. } => None,
     });
     let down = part(&|source| Some(source.down.clone()));
-    let names: Vec<_> = [&gate, &up, &gate_up, &down].into_iter().flatten().map(spelling).collect();
-    let mut constant = |key: &str, name: Option<Name>| name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name));
-    let (gate, up, gate_up, down) = (constant("gate", gate), constant("up", up), constant("gate_up", gate_up), constant("down", down));
-    let storages = PerFormat { hf: storage(module, &moe.source.hf), gguf: storage(module, &moe.source.gguf) };
+    let names: Vec<_> = [&gate, &up, &gate_up, &down]
+        .into_iter()
+        .flatten()
+        .map(spelling)
+        .collect();
+    let mut constant = |key: &str, name: Option<Name>| {
+        name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name))
+    };
+    let (gate, up, gate_up, down) = (
+        constant("gate", gate),
+        constant("up", up),
+        constant("gate_up", gate_up),
+        constant("down", down),
+    );
+    let storages = PerFormat {
+        hf: storage(module, &moe.source.hf),
+        gguf: storage(module, &moe.source.gguf),
+    };
     let exprs = Exprs::new(&module.idents, Place::Load);
     let value = exprs.per_format(&moe.source, |source| match source {
         None => quote!(),
@@ -197,8 +262,15 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
     let act = match mlp::activation(&exprs, &moe.act) {
         Ok(act) | Err((_, act)) => act,
     };
-    let act = if matches!(moe.act, MlpAct::Clamped { .. }) { act } else { quote!(Glu::Act(#act)) };
-    let (e, i) = (doc::symbol(&moe.experts, "experts"), doc::symbol(&moe.inter, "inter"));
+    let act = if matches!(moe.act, MlpAct::Clamped { .. }) {
+        act
+    } else {
+        quote!(Glu::Act(#act))
+    };
+    let (e, i) = (
+        doc::symbol(&moe.experts, "experts"),
+        doc::symbol(&moe.inter, "inter"),
+    );
     let text = format!("{}: {e} gated MLPs of width `{i}`", names.join(", "));
     let load = quote! {
         Experts::load(
@@ -211,16 +283,28 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
 
 fn expert_rows(exprs: &Exprs, source: &GateUpSource) -> TokenStream {
     match source {
-        GateUpSource::Fused { rows: layout, .. } => rows::rows(exprs, layout, &["gate", "up"], |_| quote!(inter)),
+        GateUpSource::Fused { rows: layout, .. } => {
+            rows::rows(exprs, layout, &["gate", "up"], |_| quote!(inter))
+        }
         GateUpSource::Split { .. } => quote!(),
     }
 }
 
 /// The constant of a `[storage]` table.
 fn storage(module: &mut Module, source: &Option<ExpertSource>) -> TokenStream {
-    let Some(storage) = source.as_ref().and_then(|source| source.storage.as_ref()) else { return quote!(None) };
-    let Storage { weight, transposed, flat, .. } = storage;
-    let text = |text: &Option<String>| text.as_ref().map_or(quote!(None), |text| quote!(Some(#text)));
+    let Some(storage) = source.as_ref().and_then(|source| source.storage.as_ref()) else {
+        return quote!(None);
+    };
+    let Storage {
+        weight,
+        transposed,
+        flat,
+        ..
+    } = storage;
+    let text = |text: &Option<String>| {
+        text.as_ref()
+            .map_or(quote!(None), |text| quote!(Some(#text)))
+    };
     let (bias, transposed_only) = (text(&storage.bias), text(&storage.transposed_only));
     let mxfp4 = storage.mxfp4.as_ref().map_or(quote!(None), |mxfp4| {
         let (blocks, scales, bias) = (&mxfp4.blocks, &mxfp4.scales, text(&mxfp4.bias));
@@ -242,10 +326,27 @@ fn storage(module: &mut Module, source: &Option<ExpertSource>) -> TokenStream {
 
 /// The items of the shared expert and its field.
 fn shared(module: &mut Module, table: &str, shared: &Shared) -> (TokenStream, Field) {
-    let name = module.types.take(&super::camel(&format!("{table}_shared")), "Mlp");
+    let name = module
+        .types
+        .take(&super::camel(&format!("{table}_shared")), "Mlp");
     let table = format!("{table}_shared");
-    let (items, arguments) = mlp::mlp(module, &table, &shared.mlp, name.clone(), shared.out_gate.as_ref()).print();
+    let (items, arguments) = mlp::mlp(
+        module,
+        &table,
+        &shared.mlp,
+        name.clone(),
+        shared.out_gate.as_ref(),
+    )
+    .print();
     let exprs = Exprs::new(&module.idents, Place::Load);
-    let (ty, value) = switched(&exprs, &shared.on, quote!(#name), quote!(#name::load(#(#arguments),*)?));
-    (items, Field::new("shared", ty, "The expert that every token passes.", value))
+    let (ty, value) = switched(
+        &exprs,
+        &shared.on,
+        quote!(#name),
+        quote!(#name::load(#(#arguments),*)?),
+    );
+    (
+        items,
+        Field::new("shared", ty, "The expert that every token passes.", value),
+    )
 }

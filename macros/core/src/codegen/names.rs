@@ -6,16 +6,18 @@ use proc_macro2::{Ident, Span};
 
 /// Types that a generated module may import or that Rust's prelude has; no generated type takes their names.
 const RESERVED_TYPES: &[&str] = &[
-    "Arc", "Box", "Err", "None", "Ok", "Option", "Result", "Self", "Some", "String", "Vec", "Config", "Layer", "Fn", "FnMut",
-    "FnOnce", "Drop", "Clone", "Copy", "Default", "Send", "Sync", "Iterator", "From", "Into", "Eq", "Ord",
+    "Arc", "Box", "Err", "None", "Ok", "Option", "Result", "Self", "Some", "String", "Vec",
+    "Config", "Layer", "Fn", "FnMut", "FnOnce", "Drop", "Clone", "Copy", "Default", "Send", "Sync",
+    "Iterator", "From", "Into", "Eq", "Ord",
 ];
 
 /// Words of Rust that a name of the spec may be.
 const KEYWORDS: &[&str] = &[
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
-    "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod", "move",
-    "mut", "override", "priv", "pub", "ref", "return", "static", "struct", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let",
+    "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return",
+    "static", "struct", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use",
+    "virtual", "where", "while", "yield",
 ];
 
 /// Keywords that cannot be raw identifiers.
@@ -35,12 +37,19 @@ impl Namer {
 
     /// A namespace in which `words` are taken.
     pub(super) fn with<'w>(words: impl IntoIterator<Item = &'w &'w str>) -> Self {
-        Self { used: words.into_iter().map(|word| (*word).to_owned()).collect() }
+        Self {
+            used: words.into_iter().map(|word| (*word).to_owned()).collect(),
+        }
     }
 
     /// `wanted`, else `wanted` + `suffix`, else with a number; taken from now on.
     pub(super) fn take(&mut self, wanted: &str, suffix: &str) -> Ident {
-        let joint = if wanted.contains(char::is_lowercase) && wanted.starts_with(char::is_uppercase) { "" } else { "_" };
+        let joint = if wanted.contains(char::is_lowercase) && wanted.starts_with(char::is_uppercase)
+        {
+            ""
+        } else {
+            "_"
+        };
         let numbered = (2..).map(|count| format!("{wanted}{suffix}{joint}{count}"));
         let mut name = wanted.to_owned();
         for next in std::iter::once(format!("{wanted}{suffix}")).chain(numbered) {
@@ -81,7 +90,10 @@ fn words(name: &str) -> Vec<String> {
         last_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
     }
     words.retain(|word| !word.is_empty());
-    if words.first().is_none_or(|word| word.starts_with(|c: char| c.is_ascii_digit())) {
+    if words
+        .first()
+        .is_none_or(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    {
         words.insert(0, "part".into());
     }
     words

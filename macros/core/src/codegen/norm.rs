@@ -40,7 +40,10 @@ impl Printed {
     }
 
     fn whole(&self) -> TokenStream {
-        let fields = self.pairs().into_iter().map(|(name, value)| quote!(#name: #value));
+        let fields = self
+            .pairs()
+            .into_iter()
+            .map(|(name, value)| quote!(#name: #value));
         quote!(NormOptions { #(#fields),* })
     }
 }
@@ -56,7 +59,10 @@ pub(super) fn shared(arch: &Architecture) -> Option<NormOptions> {
 }
 
 fn same(a: &NormOptions, b: &NormOptions) -> bool {
-    a.kind == b.kind && alike(&a.eps, &b.eps) && alike(&a.shift, &b.shift) && alike(&a.bias, &b.bias)
+    a.kind == b.kind
+        && alike(&a.eps, &b.eps)
+        && alike(&a.shift, &b.shift)
+        && alike(&a.bias, &b.bias)
 }
 
 fn alike(a: &Value, b: &Value) -> bool {
@@ -67,7 +73,11 @@ fn alike(a: &Value, b: &Value) -> bool {
 pub(super) fn options_function(module: &Module) -> Option<TokenStream> {
     let options = module.norm_options.as_ref()?;
     let whole = Printed::new(&module.idents, options, Place::Free).whole();
-    let cfg = if super::mentions(&whole, "cfg") { quote!(cfg) } else { quote!(_) };
+    let cfg = if super::mentions(&whole, "cfg") {
+        quote!(cfg)
+    } else {
+        quote!(_)
+    };
     Some(quote! {
         /// `[norm]`: what the norms have in common.
         fn norm_options(#cfg: &Config) -> Result<NormOptions> {
@@ -79,14 +89,20 @@ pub(super) fn options_function(module: &Module) -> Option<TokenStream> {
 /// The options of one norm, as a value.
 pub(super) fn options(module: &Module, options: &NormOptions) -> TokenStream {
     let own = Printed::new(&module.idents, options, Place::Load);
-    let Some(base) = &module.norm_options else { return own.whole() };
+    let Some(base) = &module.norm_options else {
+        return own.whole();
+    };
     if same(base, options) {
         return quote!(norm_options(cfg)?);
     }
     // What an own option replaces must not be evaluated: the language is lazy.
-    let replaced_is_literal = [(&base.eps, &options.eps), (&base.shift, &options.shift), (&base.bias, &options.bias)]
-        .into_iter()
-        .all(|(base, own)| alike(base, own) || (literal(&base.hf) && literal(&base.gguf)));
+    let replaced_is_literal = [
+        (&base.eps, &options.eps),
+        (&base.shift, &options.shift),
+        (&base.bias, &options.bias),
+    ]
+    .into_iter()
+    .all(|(base, own)| alike(base, own) || (literal(&base.hf) && literal(&base.gguf)));
     let base_printed = Printed::new(&module.idents, base, Place::Load);
     let own_fields: Vec<_> = own
         .pairs()

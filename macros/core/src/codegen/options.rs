@@ -18,8 +18,18 @@ pub(super) struct Field {
 }
 
 impl Field {
-    pub(super) fn new(name: &str, ty: TokenStream, doc: impl Into<String>, value: TokenStream) -> Self {
-        Self { name: super::ident(name), ty, doc: doc.into(), value }
+    pub(super) fn new(
+        name: &str,
+        ty: TokenStream,
+        doc: impl Into<String>,
+        value: TokenStream,
+    ) -> Self {
+        Self {
+            name: super::ident(name),
+            ty,
+            doc: doc.into(),
+            value,
+        }
     }
 
     /// Its declaration.
@@ -31,7 +41,11 @@ impl Field {
     /// Its initialisation.
     pub(super) fn init(&self) -> TokenStream {
         let (name, value) = (&self.name, &self.value);
-        if value.to_string() == name.to_string() { quote!(#name) } else { quote!(#name: #value) }
+        if *name == value.to_string() {
+            quote!(#name)
+        } else {
+            quote!(#name: #value)
+        }
     }
 }
 
@@ -73,15 +87,24 @@ impl Struct {
 /// `end`, after those `lets` that it or a later one mentions.
 pub(super) fn bind(lets: &[(Ident, TokenStream)], end: TokenStream) -> TokenStream {
     lets.iter().rev().fold(end, |body, (name, value)| {
-        if mentions(&body, &name.to_string()) { quote!(let #name = #value; #body) } else { body }
+        if mentions(&body, &name.to_string()) {
+            quote!(let #name = #value; #body)
+        } else {
+            body
+        }
     })
 }
 
 /// The parameters that a loading function's body needs, and the arguments to call it with.
 pub(super) fn parameters(body: &TokenStream) -> (Vec<TokenStream>, Vec<Ident>) {
-    let all = [("cfg", quote!(cfg: &Config)), ("i", quote!(i: usize)), ("w", quote!(w: &mut Weights))];
+    let all = [
+        ("cfg", quote!(cfg: &Config)),
+        ("i", quote!(i: usize)),
+        ("w", quote!(w: &mut Weights)),
+    ];
     let used = all.into_iter().filter(|(name, _)| mentions(body, name));
-    used.map(|(name, parameter)| (parameter, format_ident!("{name}"))).unzip()
+    used.map(|(name, parameter)| (parameter, format_ident!("{name}")))
+        .unzip()
 }
 
 /// An option of the forward pass.
@@ -126,7 +149,13 @@ impl Setting {
     }
 
     /// Adds the field `name` where one is needed, and gives `.method(value)`.
-    pub(super) fn call(self, fields: &mut Vec<Field>, name: &str, method: &str, doc: &str) -> TokenStream {
+    pub(super) fn call(
+        self,
+        fields: &mut Vec<Field>,
+        name: &str,
+        method: &str,
+        doc: &str,
+    ) -> TokenStream {
         let method = format_ident!("{method}");
         match self {
             Self::Off => quote!(),
@@ -152,7 +181,9 @@ pub(super) fn constant(expr: &Expr) -> Option<f64> {
 
 /// Whether a bool is this one in both formats, as a literal.
 pub(super) fn always(value: &Value, what: bool) -> bool {
-    [&value.hf, &value.gguf].iter().all(|expr| expr.kind == ExprKind::Bool(what))
+    [&value.hf, &value.gguf]
+        .iter()
+        .all(|expr| expr.kind == ExprKind::Bool(what))
 }
 
 /// A size: a literal, or checked when loaded.
@@ -184,26 +215,35 @@ fn whole(number: f64) -> Option<TokenStream> {
 
 /// A size that may be off.
 pub(super) fn optional_size(exprs: &Exprs, value: &Value, what: &str) -> TokenStream {
-    exprs.per_format(value, |expr| match (&expr.kind, constant(expr).and_then(whole)) {
-        (ExprKind::None, _) => quote!(None),
-        (_, Some(literal)) => quote!(Some(#literal)),
-        _ if expr.ty == Type::Number => {
-            let size = one_size(exprs, expr, what);
-            quote!(Some(#size))
-        }
-        _ => {
-            let number = exprs.to(expr, Type::OptNumber).value();
-            quote!(optional_size(#what, #number)?)
+    exprs.per_format(value, |expr| {
+        match (&expr.kind, constant(expr).and_then(whole)) {
+            (ExprKind::None, _) => quote!(None),
+            (_, Some(literal)) => quote!(Some(#literal)),
+            _ if expr.ty == Type::Number => {
+                let size = one_size(exprs, expr, what);
+                quote!(Some(#size))
+            }
+            _ => {
+                let number = exprs.to(expr, Type::OptNumber).value();
+                quote!(optional_size(#what, #number)?)
+            }
         }
     })
 }
 
 /// `value` where `on`, as an `Option`; the field's type for a `ty`.
-pub(super) fn switched(exprs: &Exprs, on: &Value, ty: TokenStream, value: TokenStream) -> (TokenStream, TokenStream) {
+pub(super) fn switched(
+    exprs: &Exprs,
+    on: &Value,
+    ty: TokenStream,
+    value: TokenStream,
+) -> (TokenStream, TokenStream) {
     if always(on, true) {
         return (ty, value);
     }
     let on = exprs.boolean(on);
-    (quote!(Option<#ty>), quote!(if #on { Some(#value) } else { None }))
+    (
+        quote!(Option<#ty>),
+        quote!(if #on { Some(#value) } else { None }),
+    )
 }
-

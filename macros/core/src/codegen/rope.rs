@@ -34,16 +34,29 @@ fn function(module: &Module, rope: &Rope) -> (TokenStream, Vec<Ident>) {
         }
     };
     let pairs = exprs.per_format(&rope.adjacent, |adjacent| {
-        if *adjacent { quote!(Pairs::Adjacent) } else { quote!(Pairs::Half) }
+        if *adjacent {
+            quote!(Pairs::Adjacent)
+        } else {
+            quote!(Pairs::Half)
+        }
     });
-    let pairs = if pairs.to_string() == quote!(Pairs::Half).to_string() { quote!() } else { quote!(.pairs(#pairs)) };
+    let pairs = if pairs.to_string() == quote!(Pairs::Half).to_string() {
+        quote!()
+    } else {
+        quote!(.pairs(#pairs))
+    };
     let reverse = rope.reverse.then(|| quote!(.reverse()));
     let scaling = scaling(&exprs, rope);
     let layer_type = layer_type(module);
-    let positions = module.arch.fields.iter().any(|field| field.name == "max_positions").then(|| {
-        let field = module.idents.field("max_positions");
-        quote!(.max_positions(cfg.#field()))
-    });
+    let positions = module
+        .arch
+        .fields
+        .iter()
+        .any(|field| field.name == "max_positions")
+        .then(|| {
+            let field = module.idents.field("max_positions");
+            quote!(.max_positions(cfg.#field()))
+        });
     let factors = freq_factors(module, rope);
     let body = quote! {
         #lets
@@ -58,7 +71,9 @@ fn function(module: &Module, rope: &Rope) -> (TokenStream, Vec<Ident>) {
 }
 
 fn is_number(value: &Value, number: f64) -> bool {
-    [&value.hf, &value.gguf].iter().all(|expr| expr.kind == ExprKind::Number(number))
+    [&value.hf, &value.gguf]
+        .iter()
+        .all(|expr| expr.kind == ExprKind::Number(number))
 }
 
 /// A number as an unevaluated `Result`, by a closure where it takes more than a lookup.
@@ -85,7 +100,8 @@ fn scaling(exprs: &Exprs, rope: &Rope) -> TokenStream {
     }
     let from = from(exprs, &rope.scaling);
     let default = params(&rope.scaling_default);
-    let default = (!rope.scaling_default.is_empty()).then(|| quote!(.scaling_default(&[#(#default),*])));
+    let default =
+        (!rope.scaling_default.is_empty()).then(|| quote!(.scaling_default(&[#(#default),*])));
     quote!(.scaling(#from) #default #gaps)
 }
 
@@ -94,8 +110,16 @@ fn from(exprs: &Exprs, expr: &Expr) -> TokenStream {
     match &expr.kind {
         ExprKind::Config => quote!(Scaling::Config),
         ExprKind::If(condition, yes, no) => {
-            let (condition, yes, other) = (exprs.condition(condition), from(exprs, yes), from(exprs, no));
-            let other = if matches!(no.kind, ExprKind::If(..)) { other } else { quote!({ #other }) };
+            let (condition, yes, other) = (
+                exprs.condition(condition),
+                from(exprs, yes),
+                from(exprs, no),
+            );
+            let other = if matches!(no.kind, ExprKind::If(..)) {
+                other
+            } else {
+                quote!({ #other })
+            };
             quote!(if #condition { #yes } else #other)
         }
         _ => quote!(Scaling::None),
@@ -122,7 +146,11 @@ fn params(params: &[(String, Param)]) -> impl Iterator<Item = TokenStream> {
 
 /// Nested `rope_parameters` are chosen by `layer_types[i]`.
 fn layer_type(module: &Module) -> Option<TokenStream> {
-    let types = module.arch.fields.iter().find(|field| field.name == "layer_types" && field.ty == Type::Strs)?;
+    let types = module
+        .arch
+        .fields
+        .iter()
+        .find(|field| field.name == "layer_types" && field.ty == Type::Strs)?;
     let method = module.idents.field(&types.name);
     Some(quote!(.layer_type(cfg.#method().and_then(|types| Ok(at(&types, i as f64)?.into())))))
 }
@@ -139,7 +167,9 @@ fn freq_factors(module: &Module, rope: &Rope) -> TokenStream {
     match (hf, gguf) {
         (None, None) => quote!(),
         (hf, gguf) => {
-            let some = |factors: Option<TokenStream>| factors.map_or(quote!(None), |factors| quote!(Some(#factors)));
+            let some = |factors: Option<TokenStream>| {
+                factors.map_or(quote!(None), |factors| quote!(Some(#factors)))
+            };
             let (hf, gguf) = (some(hf), some(gguf));
             let factors = Exprs::new(&module.idents, Place::Load)
                 .per_format(&crate::ir::PerFormat { hf, gguf }, Clone::clone);

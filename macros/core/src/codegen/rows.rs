@@ -8,7 +8,12 @@ use super::options::one_size;
 use crate::ir::{Groups, Rows};
 
 /// A layout as `Rows`; `order` is what the result shall be, `rows` the number of rows of a part.
-pub(super) fn rows(exprs: &Exprs, layout: &Rows, order: &[&str], rows: impl Fn(&str) -> TokenStream) -> TokenStream {
+pub(super) fn rows(
+    exprs: &Exprs,
+    layout: &Rows,
+    order: &[&str],
+    rows: impl Fn(&str) -> TokenStream,
+) -> TokenStream {
     let sizes: Vec<_> = layout.parts.iter().map(|part| rows(part)).collect();
     let made = match &layout.groups {
         Groups::Blocks => quote!(Rows::blocks(&[#(#sizes),*])),
@@ -18,7 +23,10 @@ pub(super) fn rows(exprs: &Exprs, layout: &Rows, order: &[&str], rows: impl Fn(&
             quote!(Rows::grouped(#count, &[#(#sizes),*]))
         }
     };
-    let wanted: Vec<_> = order.iter().filter_map(|part| layout.parts.iter().position(|other| other == part)).collect();
+    let wanted: Vec<_> = order
+        .iter()
+        .filter_map(|part| layout.parts.iter().position(|other| other == part))
+        .collect();
     if wanted.iter().copied().eq(0..layout.parts.len()) {
         return made;
     }

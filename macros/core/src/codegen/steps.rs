@@ -99,13 +99,19 @@ pub(super) struct Graph {
 impl Graph {
     /// Lowers `steps`.
     pub(super) fn new(steps: &[Step]) -> Self {
-        let mut graph = Self { scopes: vec![None], ..Self::default() };
+        let mut graph = Self {
+            scopes: vec![None],
+            ..Self::default()
+        };
         let input = graph.value(Op::Input);
         graph.vars.insert("x".into(), input);
         for step in steps {
             let value = graph.step(step);
             graph.vars.insert(step.var.clone(), value);
-            graph.assigns.push(Assign { var: step.var.clone(), value });
+            graph.assigns.push(Assign {
+                var: step.var.clone(),
+                value,
+            });
         }
         let last = graph.variable("x");
         graph.count_uses(last);
@@ -174,7 +180,11 @@ impl Graph {
             },
             _ => Factor::Part(self.part(Part::Scalar(number.clone()))),
         };
-        if factor == Factor::Literal(1.0) { value } else { self.value(Op::Scale(factor, value)) }
+        if factor == Factor::Literal(1.0) {
+            value
+        } else {
+            self.value(Op::Scale(factor, value))
+        }
     }
 
     fn choose(&mut self, condition: &Expr, yes: &StepExpr, no: &StepExpr) -> Id {
@@ -187,7 +197,11 @@ impl Graph {
         }
         let (outer, choice) = (self.scope, self.choices.len());
         let arms = [(0, 0), (0, 0)];
-        self.choices.push(Choice { condition: condition.clone(), arms, scope: outer });
+        self.choices.push(Choice {
+            condition: condition.clone(),
+            arms,
+            scope: outer,
+        });
         let part = self.part(Part::Choice(choice));
         let arms = [yes, no].into_iter().enumerate().map(|(side, expr)| {
             self.scope = self.scopes.len();
@@ -196,7 +210,9 @@ impl Graph {
         });
         let arms: Vec<_> = arms.collect();
         self.scope = outer;
-        if let (Some(&yes), Some(&no), Some(made)) = (arms.first(), arms.get(1), self.choices.get_mut(choice)) {
+        if let (Some(&yes), Some(&no), Some(made)) =
+            (arms.first(), arms.get(1), self.choices.get_mut(choice))
+        {
             made.arms = [yes, no];
             self.count_uses(yes.1);
             self.count_uses(no.1);
@@ -238,7 +254,9 @@ impl Graph {
     /// A value like that which this scope or one around it has computed already.
     fn visible(&self, like: impl Fn(&Node) -> bool) -> Option<Id> {
         let around = self.around(self.scope);
-        self.nodes.iter().position(|node| like(node) && around.contains(&node.scope))
+        self.nodes
+            .iter()
+            .position(|node| like(node) && around.contains(&node.scope))
     }
 
     /// A scope and all around it, innermost first.
@@ -261,7 +279,11 @@ impl Graph {
             }
             Op::Input | Op::Choose(_) => {}
         }
-        self.nodes.push(Node { op, scope: self.scope, uses: 0 });
+        self.nodes.push(Node {
+            op,
+            scope: self.scope,
+            uses: 0,
+        });
         self.nodes.len() - 1
     }
 
