@@ -3,6 +3,7 @@
 //! The default build runs on any x86-64 or aarch64. Faster instructions (AVX2 with FMA, AVX-512, VNNI) are found at run
 //! time, see [`Level`]; every kernel has a plain Rust twin at [`Level::Scalar`] that tests compare it with.
 
+mod blocks;
 mod float;
 mod level;
 mod output;

@@ -1,7 +1,9 @@
 //! A weight matrix in the form that products use.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
+use super::blocks::BlockMatrix;
 use super::float::{Kind, Product, Rows, TILE_ROWS};
 use super::output::Output;
 use super::{Level, parallel};
@@ -22,8 +24,16 @@ pub enum Precision {
 /// A weight matrix `[rows, cols]` ready for [`matmul`](Self::matmul).
 #[derive(Debug)]
 pub struct PackedMatrix {
-    matrix: Matrix,
+    weights: Weights,
     level: Level,
+}
+
+#[derive(Debug)]
+enum Weights {
+    /// As they lie in the file.
+    Plain(Matrix),
+    /// Repacked for activations of bytes.
+    Blocks(BlockMatrix),
 }
 
 /// Multiply-adds that are not worth waking other threads.
@@ -34,34 +44,60 @@ const TASK_BYTES: usize = 32 << 10;
 const TASK_ROWS: usize = 32;
 
 impl PackedMatrix {
-    /// Prepares a matrix. Floats stay where they are.
+    /// Prepares a matrix. Only blocks that are wanted [`Fast`](Precision::Fast) are copied; the copy is no larger.
     ///
     /// # Errors
-    /// If the matrix is larger than memory.
+    /// If the matrix is larger than an address space.
     pub fn new(matrix: Matrix, precision: Precision) -> Result<Self> {
         Self::with_level(matrix, precision, Level::best())
     }
 
-    fn with_level(matrix: Matrix, _precision: Precision, level: Level) -> Result<Self> {
-        Ok(Self { matrix, level })
+    /// The same for a level other than the machine's best.
+    fn with_level(matrix: Matrix, precision: Precision, level: Level) -> Result<Self> {
+        // What the kernels' safety rests on.
+        let level = level.min(Level::best());
+        let blocks = match precision {
+            Precision::Exact => None,
+            Precision::Fast => BlockMatrix::new(&matrix, level)?,
+        };
+        let weights = blocks.map_or(Weights::Plain(matrix), Weights::Blocks);
+        Ok(Self { weights, level })
     }
 
     /// Output features.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.matrix.rows()
+        match &self.weights {
+            Weights::Plain(matrix) => matrix.rows(),
+            Weights::Blocks(blocks) => blocks.rows(),
+        }
     }
 
     /// Input features.
     #[must_use]
     pub fn cols(&self) -> usize {
-        self.matrix.cols()
+        match &self.weights {
+            Weights::Plain(matrix) => matrix.cols(),
+            Weights::Blocks(blocks) => blocks.cols(),
+        }
+    }
+
+    /// How the weights are stored.
+    #[must_use]
+    pub fn dtype(&self) -> WeightDtype {
+        match &self.weights {
+            Weights::Plain(matrix) => matrix.dtype(),
+            Weights::Blocks(blocks) => blocks.dtype(),
+        }
     }
 
     /// Bytes of weights that one token reads.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.matrix.data().len()
+        match &self.weights {
+            Weights::Plain(matrix) => matrix.data().len(),
+            Weights::Blocks(blocks) => blocks.bytes(),
+        }
     }
 
     /// `out[t][r] = Σ x[t][c] · w[r][c]` for `x` `[tokens, cols]` and `out` `[tokens, rows]`, on all threads.
@@ -74,65 +110,79 @@ impl PackedMatrix {
         let (rows, cols) = (self.rows(), self.cols());
         let lengths = (x.len(), out.len());
         let output = Output::new(out, tokens, rows);
-        let product = output
-            .as_ref()
-            .and_then(|out| Product::new(x, tokens, cols, out));
-        let Some(product) = product else {
+        let (Some(output), true) = (output, tokens.checked_mul(cols) == Some(x.len())) else {
             return Err(CheckpointError::Matrix(format!(
-                "the product of {tokens} tokens with {} needs {tokens} × {cols} inputs and {tokens} × {rows} outputs, not {} and {}",
-                self.matrix, lengths.0, lengths.1,
+                "the product of {tokens} tokens with a {} matrix [{rows}, {cols}] needs {tokens} × {cols} inputs and {tokens} × {rows} outputs, not {} and {}",
+                self.dtype(), lengths.0, lengths.1,
             ))
             .into());
         };
-        let per_task = self.rows_of_task(tokens);
+        let alone = rows.saturating_mul(cols).saturating_mul(tokens) <= ALONE;
+        match &self.weights {
+            Weights::Plain(matrix) => {
+                self.plain(matrix, &Product::new(x, tokens, cols, &output), alone)
+            }
+            Weights::Blocks(blocks) => blocks.matmul(x, tokens, &output, alone),
+        }
+        Ok(())
+    }
+
+    fn plain(&self, matrix: &Matrix, product: &Product<'_>, alone: bool) {
+        let rows = matrix.rows();
+        let per_task = rows_of_task(matrix, product.tokens());
         let task = |task: usize| {
             let first = task * per_task;
             // The sizes agree by construction of the matrix, so nothing can fail.
-            let done = self.task(&product, first..rows.min(first + per_task));
+            let done = plain_task(
+                self.level,
+                matrix,
+                product,
+                first..rows.min(first + per_task),
+            );
             debug_assert!(done.is_ok());
         };
         let tasks = rows.div_ceil(per_task);
-        if rows.saturating_mul(cols).saturating_mul(tokens) <= ALONE {
+        if alone {
             (0..tasks).for_each(task);
         } else {
             parallel(tasks, task);
         }
-        Ok(())
     }
+}
 
-    fn rows_of_task(&self, tokens: usize) -> usize {
-        if tokens > 4 {
-            return TASK_ROWS;
+fn rows_of_task(matrix: &Matrix, tokens: usize) -> usize {
+    if tokens > 4 {
+        return TASK_ROWS;
+    }
+    let rows = TASK_BYTES / matrix.row_bytes().max(1);
+    rows.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
+}
+
+fn plain_task(
+    level: Level,
+    matrix: &Matrix,
+    product: &Product<'_>,
+    range: Range<usize>,
+) -> Result<(), CheckpointError> {
+    let row_bytes = matrix.row_bytes();
+    let data = &matrix.data()[range.start * row_bytes..range.end * row_bytes];
+    let (first, count) = (range.start, range.len());
+    let kind = match matrix.dtype() {
+        WeightDtype::F32 => Kind::F32,
+        WeightDtype::F16 => Kind::F16,
+        WeightDtype::BF16 => Kind::BF16,
+        blocks => {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                scratch.resize(count * matrix.cols(), 0.0);
+                blocks.dequantize(data, scratch)?;
+                let data = as_bytes(scratch);
+                product.run(level, Kind::F32, Rows { data, first, count });
+                Ok(())
+            });
         }
-        let rows = TASK_BYTES / self.matrix.row_bytes().max(1);
-        rows.next_multiple_of(TILE_ROWS).max(TILE_ROWS)
-    }
-
-    fn task(
-        &self,
-        product: &Product<'_>,
-        range: std::ops::Range<usize>,
-    ) -> Result<(), CheckpointError> {
-        let row_bytes = self.matrix.row_bytes();
-        let data = &self.matrix.data()[range.start * row_bytes..range.end * row_bytes];
-        let (first, count) = (range.start, range.len());
-        let kind = match self.matrix.dtype() {
-            WeightDtype::F32 => Kind::F32,
-            WeightDtype::F16 => Kind::F16,
-            WeightDtype::BF16 => Kind::BF16,
-            blocks => {
-                return SCRATCH.with_borrow_mut(|scratch| {
-                    scratch.resize(count * self.cols(), 0.0);
-                    blocks.dequantize(data, scratch)?;
-                    let data = as_bytes(scratch);
-                    product.run(self.level, Kind::F32, Rows { data, first, count });
-                    Ok(())
-                });
-            }
-        };
-        product.run(self.level, kind, Rows { data, first, count });
-        Ok(())
-    }
+    };
+    product.run(level, kind, Rows { data, first, count });
+    Ok(())
 }
 
 thread_local! {
@@ -150,6 +200,7 @@ fn as_bytes(values: &[f32]) -> &[u8] {
 mod tests {
     use super::super::testing::{activations, assert_close, matrix, reference, rng};
     use super::*;
+    use rand::{Rng, rngs::StdRng};
 
     fn levels() -> impl Iterator<Item = Level> {
         Level::ALL.into_iter().filter(|level| level.is_supported())
@@ -200,6 +251,160 @@ mod tests {
                     assert_close(&product(&packed, &x, tokens), &want, 1e-6, &what);
                 }
             }
+        }
+    }
+
+    /// Activations that bytes hold exactly: whole multiples, up to 127, of a power of two for each 32.
+    fn byte_activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
+        let mut x = Vec::with_capacity(count);
+        while x.len() < count {
+            let scale = 2_f32.powi(rng.random_range(-6..2));
+            let largest = rng.random_range(0..32);
+            for i in 0..32 {
+                let byte: i8 = rng.random_range(-127..=127);
+                x.push(
+                    scale
+                        * if i == largest {
+                            -127.0
+                        } else {
+                            f32::from(byte)
+                        },
+                );
+            }
+        }
+        x
+    }
+
+    #[test]
+    fn fast_products_are_exact_for_activations_that_bytes_hold() {
+        let mut rng = rng(6);
+        for dtype in WeightDtype::ALL
+            .into_iter()
+            .filter(|dtype| !dtype.is_float())
+        {
+            for (rows, cols, tokens) in shapes(dtype) {
+                let matrix = matrix(dtype, rows, cols, &mut rng);
+                let x = byte_activations(tokens * cols, &mut rng);
+                let want = reference(&matrix, &x, tokens);
+                for level in levels() {
+                    let packed =
+                        PackedMatrix::with_level(matrix.clone(), Precision::Fast, level).unwrap();
+                    let what = format!("{dtype} {level:?} {rows} × {cols}, {tokens} tokens");
+                    assert_close(&product(&packed, &x, tokens), &want, 1e-6, &what);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_weights_do_not_overflow() {
+        // All bits set or none: the largest and smallest numbers of each format, against the largest activations.
+        for dtype in WeightDtype::ALL
+            .into_iter()
+            .filter(|dtype| !dtype.is_float())
+        {
+            for fill in [0x00, 0xff, 0x80, 0x7f, 0xf7, 0x88] {
+                let mut rng = rng(7);
+                let scales = matrix(dtype, 16, 512, &mut rng);
+                let matrix = fill_numbers(&scales, fill);
+                for sign in [1.0, -1.0] {
+                    let x = vec![127.0 * sign; 512 * 6];
+                    let want = reference(&matrix, &x, 6);
+                    for level in levels() {
+                        let packed =
+                            PackedMatrix::with_level(matrix.clone(), Precision::Fast, level)
+                                .unwrap();
+                        let what = format!("{dtype} {level:?} {fill:x}");
+                        assert_close(&product(&packed, &x, 6), &want, 1e-6, &what);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same scales with all numbers' bytes replaced.
+    fn fill_numbers(matrix: &Matrix, fill: u8) -> Matrix {
+        let dtype = matrix.dtype();
+        let numbers = match dtype {
+            WeightDtype::Q4_1 | WeightDtype::Q5_1 => 4..dtype.block_bytes(),
+            WeightDtype::Mxfp4 => 1..17,
+            WeightDtype::Q2K => 16..80,
+            WeightDtype::Q3K => 0..96,
+            WeightDtype::Q4K | WeightDtype::Q5K => 16..dtype.block_bytes(),
+            WeightDtype::Q6K => 0..192,
+            _ => 2..dtype.block_bytes(),
+        };
+        let mut data = matrix.data().to_vec();
+        for block in data.chunks_exact_mut(dtype.block_bytes()) {
+            block[numbers.clone()].fill(fill);
+        }
+        Matrix::new(matrix.rows(), matrix.cols(), dtype, data.into()).unwrap()
+    }
+
+    #[test]
+    fn fast_products_are_close_for_any_activations() {
+        let mut rng = rng(8);
+        for dtype in WeightDtype::ALL {
+            let (rows, cols, tokens) = (40, 1024, 9);
+            let matrix = matrix(dtype, rows, cols, &mut rng);
+            let x = activations(tokens * cols, &mut rng);
+            for ((got, want), exact) in product(
+                &PackedMatrix::new(matrix.clone(), Precision::Fast).unwrap(),
+                &x,
+                tokens,
+            )
+            .iter()
+            .zip(reference(&matrix, &x, tokens))
+            .zip(product(
+                &PackedMatrix::new(matrix, Precision::Exact).unwrap(),
+                &x,
+                tokens,
+            )) {
+                assert!(
+                    (f64::from(*got) - want.0).abs() < 0.02 * want.1,
+                    "{dtype}: {got} {want:?} {exact}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_visible() {
+        for dtype in [
+            WeightDtype::F32,
+            WeightDtype::Q4_0,
+            WeightDtype::Q4K,
+            WeightDtype::Q6K,
+        ] {
+            let matrix = matrix(dtype, 20, 256, &mut rng(9));
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, 9, 255] {
+                    let mut x = activations(512, &mut rng(10));
+                    x[256 + at] = bad;
+                    for level in levels() {
+                        for precision in [Precision::Exact, Precision::Fast] {
+                            let packed =
+                                PackedMatrix::with_level(matrix.clone(), precision, level).unwrap();
+                            let out = product(&packed, &x, 2);
+                            assert!(out[..20].iter().all(|y| y.is_finite()));
+                            assert!(
+                                out[20..].iter().any(|y| !y.is_finite()),
+                                "{dtype} {bad} {level:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packed_blocks_are_no_larger_than_the_file() {
+        for dtype in WeightDtype::ALL {
+            let matrix = matrix(dtype, 64, 1024, &mut rng(11));
+            let bytes = matrix.data().len();
+            let packed = PackedMatrix::new(matrix, Precision::Fast).unwrap();
+            assert_eq!(packed.bytes(), bytes, "{dtype}");
         }
     }
 

@@ -79,25 +79,25 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Product<'a> {
-    /// `None` if `x` is not `[tokens, cols]`.
-    pub(super) fn new(
-        x: &'a [f32],
-        tokens: usize,
-        cols: usize,
-        out: &'a Output<'a>,
-    ) -> Option<Self> {
-        (tokens.checked_mul(cols) == Some(x.len())).then_some(Self {
+    /// The product of `x` `[tokens, cols]`, whose size the caller has checked.
+    pub(super) fn new(x: &'a [f32], tokens: usize, cols: usize, out: &'a Output<'a>) -> Self {
+        Self {
             x,
             tokens,
             cols,
             out,
-        })
+        }
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens
     }
 
     /// Computes the results of some rows for all tokens. Only one thread at a time may work on a row.
     #[expect(unsafe_code, reason = "calls the kernels of the level")]
     pub(super) fn run(&self, level: Level, kind: Kind, rows: Rows<'_>) {
-        assert!(level.is_supported() && rows.data.len() == rows.count * self.cols * kind.bytes());
+        assert!(level.is_supported() && self.x.len() == self.tokens * self.cols);
+        assert!(rows.data.len() == rows.count * self.cols * kind.bytes());
         if self.tokens == 0 {
             return;
         }

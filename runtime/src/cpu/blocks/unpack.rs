@@ -1,0 +1,203 @@
+//! From the planes of a group to bytes and f32 scales, the form that all micro-kernels take.
+//!
+//! Plain Rust that the compiler vectorises for whichever level inlines it.
+
+use super::format::{Format, Layout, ROWS, STEPS, Scales, UNIT};
+
+/// The 64 lanes of a step: unsigned numbers, lane `4 row + column`.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Step(pub(super) [u8; 64]);
+
+/// A number for each row.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Lanes(pub(super) [f32; ROWS]);
+
+impl Lanes {
+    pub(super) const ZERO: Self = Self([0.0; ROWS]);
+}
+
+/// Decoded units of a group.
+#[derive(Default)]
+pub(super) struct Panel {
+    /// Eight a unit.
+    pub(super) steps: Vec<Step>,
+    /// [`Format::SUBS`] a unit.
+    pub(super) scales: Vec<Lanes>,
+    /// As many as scales; unused if the format has none.
+    pub(super) minima: Vec<Lanes>,
+}
+
+impl Panel {
+    /// Makes room for some units; never less than before.
+    pub(super) fn reserve<F: Format>(&mut self, units: usize) {
+        if self.steps.len() < units * STEPS {
+            self.steps.resize(units * STEPS, Step([0; 64]));
+        }
+        if self.scales.len() < units * F::SUBS {
+            self.scales.resize(units * F::SUBS, Lanes::ZERO);
+            self.minima.resize(units * F::SUBS, Lanes::ZERO);
+        }
+    }
+}
+
+/// Decodes units `first..first + units` of a group into units `at..` of a panel that has room.
+#[inline(always)]
+pub(super) fn units<F: Format>(
+    group: &[u8],
+    layout: &Layout,
+    first: usize,
+    units: usize,
+    panel: &mut Panel,
+    at: usize,
+) {
+    for i in 0..units {
+        let unit = first + i;
+        let low = &group[unit * F::LOW * 64..][..F::LOW * 64];
+        let high = &group[layout.high + unit * F::HIGH * 64..][..F::HIGH * 64];
+        steps::<F>(low, high, &mut panel.steps[(at + i) * STEPS..][..STEPS]);
+        let range = (at + i) * F::SUBS..(at + i + 1) * F::SUBS;
+        let (scales, minima) = (&mut panel.scales[range.clone()], &mut panel.minima[range]);
+        scales_of::<F>(group, layout, unit, scales, minima);
+    }
+}
+
+#[inline(always)]
+fn steps<F: Format>(low: &[u8], high: &[u8], out: &mut [Step]) {
+    let (low, _) = low.as_chunks::<64>();
+    let (high, _) = high.as_chunks::<64>();
+    let per_low = 8 / F::LOW;
+    for (step, out) in out.iter_mut().enumerate() {
+        let shift = step % per_low * F::LOW;
+        let low = &low[step / per_low];
+        for lane in 0..64 {
+            out.0[lane] = low[lane] >> shift & ((1_u16 << F::LOW) - 1) as u8;
+        }
+        if F::HIGH > 0 {
+            let per_high = 8 / F::HIGH;
+            let shift = step % per_high * F::HIGH;
+            let high = &high[step / per_high];
+            for lane in 0..64 {
+                out.0[lane] |= (high[lane] >> shift & ((1 << F::HIGH) - 1)) << F::LOW;
+            }
+        }
+        if matches!(F::SCALES, Scales::Power) {
+            for lane in &mut out.0 {
+                *lane = e2m1(*lane);
+            }
+        }
+    }
+}
+
+/// The value of a 4-bit float, doubled, plus 12: by comparisons, because a table look-up is no vector operation everywhere.
+#[inline(always)]
+fn e2m1(code: u8) -> u8 {
+    let m = code & 7;
+    let value = m + u8::from(m > 4) + u8::from(m > 5) + 3 * u8::from(m > 6);
+    if code & 8 == 0 {
+        12 + value
+    } else {
+        12 - value
+    }
+}
+
+#[inline(always)]
+fn scales_of<F: Format>(
+    group: &[u8],
+    layout: &Layout,
+    unit: usize,
+    scales: &mut [Lanes],
+    minima: &mut [Lanes],
+) {
+    let sets = 1 + usize::from(F::MIN);
+    let half = |index: usize, set: usize| {
+        halves(&group[layout.halves + (index * sets + set) * ROWS * 2..])
+    };
+    let (block, inner) = (unit / 8, unit % 8);
+    let small = |per_block: usize, j: usize| -> &[u8; ROWS] {
+        let at = layout.small + (block * per_block + j) * ROWS;
+        as_rows(&group[at..at + ROWS])
+    };
+    match F::SCALES {
+        Scales::Half => {
+            scales[0] = half(unit, 0);
+            if F::MIN {
+                minima[0] = half(unit, 1);
+            }
+        }
+        Scales::Power => {
+            let at = layout.small + unit * ROWS;
+            let powers = as_rows(&group[at..at + ROWS]);
+            scales[0] = Lanes(powers.map(half_power_of_two));
+        }
+        Scales::SixSix => {
+            let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
+            scales[0] = product(half(block, 0), first.map(f32::from));
+            minima[0] = product(half(block, 1), second.map(|m| -f32::from(m)));
+        }
+        Scales::Six => {
+            let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
+            for (out, small) in scales.iter_mut().zip([first, second]) {
+                *out = product(half(block, 0), small.map(|s| f32::from(s) - 32.0));
+            }
+        }
+        Scales::FourFour => {
+            for (sub, (scale, min)) in scales.iter_mut().zip(minima).enumerate() {
+                let small = small(16, 2 * inner + sub);
+                *scale = product(half(block, 0), small.map(|s| f32::from(s & 15)));
+                *min = product(half(block, 1), small.map(|s| -f32::from(s >> 4)));
+            }
+        }
+        Scales::Signed => {
+            for (sub, scale) in scales.iter_mut().enumerate() {
+                let small = small(16, 2 * inner + sub);
+                *scale = product(half(block, 0), small.map(|s| f32::from(s.cast_signed())));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn as_rows(bytes: &[u8]) -> &[u8; ROWS] {
+    // Callers slice exactly that many.
+    bytes.first_chunk().unwrap_or(&[0; ROWS])
+}
+
+/// The two 6-bit numbers of a unit: low bits in one byte, high bits in half of another.
+#[inline(always)]
+fn pair(low: &[u8; ROWS], high: &[u8; ROWS], inner: usize) -> ([u8; ROWS], [u8; ROWS]) {
+    let high = high.map(|byte| byte >> (inner % 2 * 4));
+    (
+        std::array::from_fn(|row| low[row] & 15 | (high[row] & 3) << 4),
+        std::array::from_fn(|row| low[row] >> 4 | (high[row] >> 2 & 3) << 4),
+    )
+}
+
+#[inline(always)]
+fn product(d: Lanes, small: [f32; ROWS]) -> Lanes {
+    Lanes(std::array::from_fn(|row| d.0[row] * small[row]))
+}
+
+/// Sixteen f16 to f32 by shifting the bits into place and correcting the exponent: right for all finite numbers, the
+/// subnormal ones too, and vectorised everywhere.
+#[inline(always)]
+fn halves(bytes: &[u8]) -> Lanes {
+    let mut out = Lanes::ZERO;
+    for (bytes, out) in bytes.as_chunks::<2>().0.iter().zip(&mut out.0) {
+        let half = u32::from(u16::from_le_bytes(*bytes));
+        let magnitude = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
+        *out = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+    }
+    out
+}
+
+/// `2^(e - 128)`: the values of E2M1 are doubled.
+#[inline(always)]
+fn half_power_of_two(e: u8) -> f32 {
+    let e = u32::from(e);
+    let normal = e.wrapping_sub(1) << 23;
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { normal })
+}
+
+const _: () = assert!(UNIT == STEPS * 4);
