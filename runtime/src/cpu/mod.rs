@@ -3,6 +3,11 @@
 //! The default build runs on any x86-64 or aarch64. Faster instructions (AVX2 with FMA, AVX-512, VNNI) are found at run
 //! time, see [`Level`]; every kernel has a plain Rust twin at [`Level::Scalar`] that tests compare it with.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "tiles of registers and lanes of rows are indexed alike in several arrays"
+)]
+
 mod blocks;
 mod float;
 mod level;

@@ -111,8 +111,8 @@ mod body {
         for x in x.as_chunks::<8>().0 {
             for (largest, x) in largest.iter_mut().zip(x) {
                 // A NaN replaces all, and no comparison with it succeeds.
-                if !(x.abs() <= *largest) {
-                    *largest = if largest.is_nan() { *largest } else { x.abs() };
+                if x.abs() > *largest || x.is_nan() {
+                    *largest = x.abs();
                 }
             }
         }
