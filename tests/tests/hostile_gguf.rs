@@ -190,22 +190,83 @@ fn no_architecture() {
     assert!(matches!(opened, Err(Error::Config(_))));
 }
 
+fn part(file: GgufFile, number: u16, count: u16) -> Vec<u8> {
+    let (number, count) = (number.to_le_bytes(), count.to_le_bytes());
+    file.entry("split.no", 2, number)
+        .entry("split.count", 2, count)
+        .to_bytes()
+}
+
+/// Opens the first of these files.
+fn open_parts(parts: &[(&str, Vec<u8>)]) -> Result<Checkpoint> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in parts {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    inferno_tests::open(&folder.path().join(parts[0].0))
+}
+
 #[test]
-fn split_files_are_refused_by_name() {
-    let file = sound().entry("split.count", 2, 3_u16.to_le_bytes()).entry(
-        "split.no",
-        2,
-        1_u16.to_le_bytes(),
+fn parts_of_a_model_are_one_checkpoint() {
+    let second = || GgufFile::default().f32_tensor("c", &[1], &[7.0]);
+    let (one, two) = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf");
+    let both = [(one, part(sound(), 0, 2)), (two, part(second(), 1, 2))];
+    let checkpoint = open_parts(&both).unwrap();
+    assert_eq!(
+        checkpoint.names().collect::<Vec<_>>(),
+        ["a.weight", "b.weight", "c"]
     );
-    refused_for(&file, "part 2 of a GGUF file split in 3");
-    assert!(
-        open(
-            &sound()
-                .entry("split.count", 2, 1_u16.to_le_bytes())
-                .to_bytes()
-        )
-        .is_ok()
+    assert_eq!(
+        checkpoint
+            .read("c")
+            .unwrap()
+            .into_matrix()
+            .unwrap()
+            .to_f32()
+            .unwrap(),
+        [7.0]
     );
+
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in &both {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    assert_eq!(
+        inferno_tests::open(folder.path()).unwrap().files().count(),
+        2
+    );
+
+    for (wrong, text) in [
+        (
+            vec![(one, part(sound(), 0, 2))],
+            "m-00002-of-00002.gguf is missing",
+        ),
+        (
+            vec![(one, part(sound(), 0, 2)), (two, part(second(), 0, 2))],
+            "another part",
+        ),
+        (
+            vec![(one, part(sound(), 0, 2)), (two, part(second(), 1, 3))],
+            "another part",
+        ),
+        (
+            vec![(one, part(sound(), 0, 2)), (two, part(sound(), 1, 2))],
+            "`a.weight` is in m-00001-of-00002.gguf and in",
+        ),
+        (vec![(two, part(sound(), 1, 2))], "give the path of part 1"),
+        (
+            vec![("model.gguf", part(sound(), 0, 2))],
+            "must end with -00001-of-00002.gguf",
+        ),
+        (vec![(one, part(sound(), 2, 2))], "part 3 of 2"),
+        (
+            vec![(one, part(sound(), 0, u16::MAX))],
+            "no number up to 1000",
+        ),
+    ] {
+        let error = open_parts(&wrong).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
 }
 
 fn with_dimensions(dimensions: &[u64]) -> GgufFile {

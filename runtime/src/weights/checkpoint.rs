@@ -1,14 +1,12 @@
 //! A model on disk: its settings, its tensors, and how to read them.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::mapped_file::MappedFile;
 use super::tensor::{Entry, f64_to_f32};
 use super::{
-    Bytes, CheckpointError, ModelFolder, StoredDtype, StoredTensor, TensorInfo, gguf, safetensors,
-    shards,
+    CheckpointError, ModelFolder, StoredDtype, StoredTensor, TensorInfo, gguf, safetensors, shards,
 };
 use crate::Result;
 use crate::config::{ConfigFile, Format, MAX_CONFIG_BYTES};
@@ -23,16 +21,9 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug)]
-struct MappedFile {
-    path: PathBuf,
-    /// Kept to see whether the file has been cut short since; `None` for bytes inside the program.
-    file: Option<File>,
-    data: Bytes,
-}
-
 impl Checkpoint {
-    /// Opens a folder with config.json and safetensors files, a folder with one GGUF file, or a file of either kind.
+    /// Opens a folder with config.json and safetensors files, a folder with one GGUF model, or a file of either kind. Of a
+    /// GGUF model in several files, the first.
     ///
     /// # Errors
     /// If it is no model, a file of it is missing or damaged, or one leads out of the folder.
@@ -40,7 +31,11 @@ impl Checkpoint {
         let extension = path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
         let is_file = path.is_file();
         match extension.as_ref().and_then(|extension| extension.to_str()) {
-            Some("gguf") if is_file => Self::open_gguf(path),
+            Some("gguf") if is_file => Self::open_gguf(
+                ModelFolder::open(parent(path))?,
+                &file_name(path),
+                path.to_owned(),
+            ),
             Some("safetensors") if is_file => Self::open_folder(parent(path)),
             _ if is_file => {
                 let reason = "it is neither a folder nor a .gguf or .safetensors file".into();
@@ -57,47 +52,60 @@ impl Checkpoint {
     fn open_folder(path: &Path) -> Result<Self> {
         let folder = ModelFolder::open(path)?;
         let names = folder.names()?;
-        let with_extension = |extension: &str| {
-            names
-                .iter()
-                .filter(|name| name.to_ascii_lowercase().ends_with(extension))
-                .collect::<Vec<_>>()
-        };
-        let gguf_files = with_extension(".gguf");
-        if gguf_files.is_empty() || !with_extension(".safetensors").is_empty() {
+        let ends_with = |name: &str, extension| name.to_ascii_lowercase().ends_with(extension);
+        let gguf_files: Vec<_> = names
+            .iter()
+            .filter(|name| ends_with(name, ".gguf") && !gguf::is_later_part(name))
+            .collect();
+        if gguf_files.is_empty() || names.iter().any(|name| ends_with(name, ".safetensors")) {
             return Self::open_safetensors(folder);
         }
-        match gguf_files[..] {
-            [only] => match folder.find(only)? {
-                Some(path) => Self::read_gguf(folder, &path),
-                None => Err(CheckpointError::NoTensor(only.clone()).into()),
-            },
-            _ => {
-                let reason = format!(
-                    "it has {} .gguf files; give the path of one",
-                    gguf_files.len()
-                );
-                Err(CheckpointError::NoModel {
-                    path: path.into(),
-                    reason,
-                }
-                .into())
-            }
+        if let [only] = gguf_files[..] {
+            let path = folder
+                .find(only)?
+                .ok_or_else(|| shards::missing(&folder, only))?;
+            return Self::open_gguf(folder, only, path);
         }
+        let reason = format!(
+            "it has {} .gguf files; give the path of one",
+            gguf_files.len()
+        );
+        Err(CheckpointError::NoModel {
+            path: path.into(),
+            reason,
+        }
+        .into())
     }
 
-    fn open_gguf(path: &Path) -> Result<Self> {
-        Self::read_gguf(ModelFolder::open(parent(path))?, path)
-    }
-
-    fn read_gguf(folder: ModelFolder, path: &Path) -> Result<Self> {
-        let file = MappedFile::open(path.to_owned())?;
-        let gguf::Header { metadata, tensors } = gguf::read_header(path, &file.data)?;
-        let config = ConfigFile::from_metadata(file_name(path), metadata)?;
+    /// Opens a GGUF file called `name` in a folder, and the other parts of its model.
+    fn open_gguf(folder: ModelFolder, name: &str, path: PathBuf) -> Result<Self> {
+        let first = MappedFile::open(path)?;
+        let gguf::Header { metadata, tensors } = gguf::read_header(&first.path, 0, &first.data)?;
+        let part = gguf::Part::of(&first.path, &metadata)?;
+        let config = ConfigFile::from_metadata(name, metadata)?;
+        let mut names = vec![name.to_owned()];
+        let mut headers = vec![tensors.into_iter().collect()];
+        let mut files = vec![first];
+        for (name, part) in part.others(&files[0].path, name)? {
+            let path = folder
+                .find(&name)?
+                .ok_or_else(|| shards::missing(&folder, &name))?;
+            let file = MappedFile::open(path)?;
+            let gguf::Header { metadata, tensors } =
+                gguf::read_header(&file.path, files.len(), &file.data)?;
+            if gguf::Part::of(&file.path, &metadata)? != part {
+                let reason = "its metadata says that it is another part than its name".to_owned();
+                return Err(CheckpointError::damaged(&file.path, reason).into());
+            }
+            names.push(name);
+            headers.push(tensors.into_iter().collect());
+            files.push(file);
+        }
+        let tensors = shards::merge(&folder, &names, &BTreeMap::new(), headers)?;
         Ok(Self {
             folder: Some(folder),
             config,
-            files: vec![file],
+            files,
             tensors,
         })
     }
@@ -107,15 +115,12 @@ impl Checkpoint {
     /// # Errors
     /// If it is damaged.
     pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Self> {
-        let file = MappedFile {
-            path: name.into(),
-            file: None,
-            data: bytes.into(),
-        };
-        let gguf::Header { metadata, tensors } = gguf::read_header(&file.path, &file.data)?;
+        let file = MappedFile::inside_program(name, bytes);
+        let gguf::Header { metadata, tensors } = gguf::read_header(&file.path, 0, &file.data)?;
+        let config = ConfigFile::from_metadata(name, metadata)?;
         Ok(Self {
             folder: None,
-            config: ConfigFile::from_metadata(name, metadata)?,
+            config,
             files: vec![file],
             tensors,
         })
@@ -133,14 +138,20 @@ impl Checkpoint {
             .into());
         };
         let config = ConfigFile::from_json(NAME, &text)?;
-        let mut files = Vec::new();
+        let (mut files, mut headers) = (Vec::new(), Vec::new());
         for name in &shards.files {
             let path = folder
                 .find(name)?
-                .ok_or_else(|| missing_file(&folder, name))?;
-            files.push(MappedFile::open(path)?);
+                .ok_or_else(|| shards::missing(&folder, name))?;
+            let file = MappedFile::open(path)?;
+            headers.push(safetensors::read_header(
+                &file.path,
+                files.len(),
+                &file.data,
+            )?);
+            files.push(file);
         }
-        let tensors = merge(&folder, &shards, &files)?;
+        let tensors = shards::merge(&folder, &shards.files, &shards.index, headers)?;
         Ok(Self {
             folder: Some(folder),
             config,
@@ -241,105 +252,6 @@ impl Checkpoint {
             dtype,
             data,
         })
-    }
-}
-
-impl MappedFile {
-    fn open(path: PathBuf) -> Result<Self, CheckpointError> {
-        let io = |source| CheckpointError::io(&path, source);
-        let file = File::open(&path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        if metadata.len() == 0 {
-            return Err(CheckpointError::Truncated {
-                path,
-                expected: 8,
-                actual: 0,
-            });
-        }
-        let data = Bytes::map(&file).map_err(io)?;
-        Ok(Self {
-            path,
-            file: Some(file),
-            data,
-        })
-    }
-
-    /// A map of a file that has become shorter ends the process when touched: better to ask first.
-    fn check_size(&self) -> Result<(), CheckpointError> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
-        let metadata = file
-            .metadata()
-            .map_err(|source| CheckpointError::io(&self.path, source))?;
-        let (expected, actual) = (self.data.len() as u64, metadata.len());
-        if actual < expected {
-            return Err(CheckpointError::Truncated {
-                path: self.path.clone(),
-                expected,
-                actual,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// The tensors of all shards, each of which must be in one file only, and in that of the index.
-fn merge(
-    folder: &ModelFolder,
-    shards: &shards::Shards,
-    files: &[MappedFile],
-) -> Result<BTreeMap<String, Entry>, CheckpointError> {
-    let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (number, (name, file)) in shards.files.iter().zip(files).enumerate() {
-        for (tensor, entry) in safetensors::read_header(&file.path, number, &file.data)? {
-            if let Some(indexed) = shards.index.get(&tensor).filter(|indexed| *indexed != name) {
-                problems.push(format!(
-                    "tensor `{tensor}` is in {name}, though the index says {indexed}"
-                ));
-            }
-            match tensors.entry(tensor) {
-                Slot::Vacant(slot) => {
-                    slot.insert(entry);
-                }
-                Slot::Occupied(slot) => {
-                    let first = &shards.files[slot.get().file];
-                    problems.push(format!(
-                        "tensor `{}` is in {first} and in {name}",
-                        slot.key()
-                    ));
-                }
-            }
-        }
-    }
-    for (tensor, file) in &shards.index {
-        if !tensors.contains_key(tensor) {
-            problems.push(format!(
-                "tensor `{tensor}` is in no shard, though the index says {file}"
-            ));
-        }
-    }
-    if problems.is_empty() {
-        return Ok(tensors);
-    }
-    const SHOWN: usize = 20;
-    if problems.len() > SHOWN {
-        let more = problems.len() - SHOWN;
-        problems.truncate(SHOWN);
-        problems.push(format!("and {more} more"));
-    }
-    Err(CheckpointError::Shards {
-        folder: folder.path().into(),
-        problems,
-    })
-}
-
-fn missing_file(folder: &ModelFolder, name: &str) -> CheckpointError {
-    let problems = vec![format!("{name} is missing")];
-    CheckpointError::Shards {
-        folder: folder.path().into(),
-        problems,
     }
 }
 

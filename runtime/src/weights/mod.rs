@@ -10,6 +10,7 @@ mod error;
 mod folder;
 mod gguf;
 mod loader;
+mod mapped_file;
 mod matrix;
 mod safetensors;
 mod shards;

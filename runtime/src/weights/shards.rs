@@ -1,7 +1,9 @@
 //! Which safetensors files make up a checkpoint.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::tensor::Entry;
 use super::tensor_table::TensorTable;
 use super::{CheckpointError, ModelFolder};
 
@@ -82,10 +84,7 @@ fn indexed(folder: &ModelFolder, text: &str, names: &[String]) -> Result<Shards>
         ));
     }
     if !problems.is_empty() {
-        return Err(CheckpointError::Shards {
-            folder: folder.path().into(),
-            problems,
-        });
+        return Err(misfits(folder, problems));
     }
     let files = files.into_iter().cloned().collect();
     Ok(Shards { files, index })
@@ -121,5 +120,68 @@ fn too_many(folder: &ModelFolder, count: usize) -> CheckpointError {
     CheckpointError::Unsupported {
         path: folder.path().into(),
         reason,
+    }
+}
+
+/// The tensors of all files, each of which must be in one file only, and in that of the index; `files` are their names.
+pub(super) fn merge(
+    folder: &ModelFolder,
+    files: &[String],
+    index: &BTreeMap<String, String>,
+    headers: Vec<Vec<(String, Entry)>>,
+) -> Result<BTreeMap<String, Entry>> {
+    let mut tensors: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (file, header) in files.iter().zip(headers) {
+        for (tensor, entry) in header {
+            if let Some(indexed) = index.get(&tensor).filter(|indexed| *indexed != file) {
+                problems.push(format!(
+                    "tensor `{tensor}` is in {file}, though the index says {indexed}"
+                ));
+            }
+            match tensors.entry(tensor) {
+                Slot::Vacant(slot) => {
+                    slot.insert(entry);
+                }
+                Slot::Occupied(slot) => {
+                    let first = &files[slot.get().file];
+                    problems.push(format!(
+                        "tensor `{}` is in {first} and in {file}",
+                        slot.key()
+                    ));
+                }
+            }
+        }
+    }
+    for (tensor, file) in index
+        .iter()
+        .filter(|(tensor, _)| !tensors.contains_key(*tensor))
+    {
+        problems.push(format!(
+            "tensor `{tensor}` is in no shard, though the index says {file}"
+        ));
+    }
+    if problems.is_empty() {
+        Ok(tensors)
+    } else {
+        Err(misfits(folder, problems))
+    }
+}
+
+/// A file that should be in the folder is not.
+pub(super) fn missing(folder: &ModelFolder, name: &str) -> CheckpointError {
+    misfits(folder, vec![format!("{name} is missing: download it")])
+}
+
+fn misfits(folder: &ModelFolder, mut problems: Vec<String>) -> CheckpointError {
+    const SHOWN: usize = 20;
+    if problems.len() > SHOWN {
+        let more = problems.len() - SHOWN;
+        problems.truncate(SHOWN);
+        problems.push(format!("and {more} more"));
+    }
+    CheckpointError::Shards {
+        folder: folder.path().into(),
+        problems,
     }
 }

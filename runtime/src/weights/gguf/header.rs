@@ -27,8 +27,8 @@ pub(in crate::weights) struct Header {
     pub(in crate::weights) tensors: BTreeMap<String, Entry>,
 }
 
-/// Reads a header, and checks all of it against the size of the file.
-pub(in crate::weights) fn read_header(path: &Path, data: &Bytes) -> Result<Header> {
+/// Reads a header, and checks all of it against the size of the file; the entries are those of file number `file`.
+pub(in crate::weights) fn read_header(path: &Path, file: usize, data: &Bytes) -> Result<Header> {
     let cursor = &mut Cursor::new(path, data);
     check_version(path, cursor)?;
     // A tensor's least: an empty name, no dimension, type and offset. An entry's: an empty key, type and a byte.
@@ -41,14 +41,13 @@ pub(in crate::weights) fn read_header(path: &Path, data: &Bytes) -> Result<Heade
         )));
     }
     let metadata = read_metadata(cursor, entry_count)?;
-    refuse_split(path, &metadata)?;
     let alignment = alignment(cursor, &metadata)?;
     let mut tensors = Vec::with_capacity(tensor_count);
     for _ in 0..tensor_count {
         tensors.push(read_tensor(cursor, alignment)?);
     }
     let start = cursor.position().next_multiple_of(alignment);
-    let tensors = place(path, data, start, tensors)?;
+    let tensors = place(path, file, data, start, tensors)?;
     Ok(Header { metadata, tensors })
 }
 
@@ -86,25 +85,6 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: usize) -> Result<Metadata> {
         }
     }
     Ok(metadata)
-}
-
-fn refuse_split(path: &Path, metadata: &Metadata) -> Result<()> {
-    let integer = |key| match metadata.get(key) {
-        Some(MetadataValue::Integer(value)) => *value,
-        _ => 0,
-    };
-    let count = integer("split.count");
-    if count <= 1 {
-        return Ok(());
-    }
-    let reason = format!(
-        "it is part {} of a GGUF file split in {count}; merge them first",
-        integer("split.no").saturating_add(1)
-    );
-    Err(CheckpointError::Unsupported {
-        path: path.into(),
-        reason,
-    })
 }
 
 fn alignment(cursor: &Cursor<'_>, metadata: &Metadata) -> Result<usize> {
@@ -175,6 +155,7 @@ fn read_tensor(cursor: &mut Cursor<'_>, alignment: usize) -> Result<Declared> {
 /// Finds each tensor's bytes in the file, which no two may share.
 fn place(
     path: &Path,
+    file: usize,
     data: &Bytes,
     start: usize,
     mut tensors: Vec<Declared>,
@@ -208,7 +189,7 @@ fn place(
         end_before = end;
         // Both are within the file, which is in memory, so they fit.
         let entry = Entry {
-            file: 0,
+            file,
             shape: tensor.shape,
             dtype: tensor.dtype,
             range: begin as usize..end as usize,

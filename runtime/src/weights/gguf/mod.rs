@@ -10,7 +10,9 @@
 mod cursor;
 mod header;
 mod metadata;
+mod parts;
 mod types;
 
 pub(super) use header::{Header, read_header};
 pub use metadata::{MetadataArray, MetadataValue};
+pub(super) use parts::{Part, is_later_part};
