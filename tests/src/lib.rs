@@ -1,4 +1,4 @@
-//! What the tests share: small model files, sound and broken.
+//! What the tests share: golden parity with Hugging Face transformers; small model files, sound and broken.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use inferno_runtime::Result;
 use inferno_runtime::weights::Checkpoint;
 
 pub mod gguf;
+pub mod golden;
 pub mod model_folder;
 
 /// Opens a checkpoint, which must not take long, however broken it is.

@@ -167,6 +167,8 @@ class Model:
             inv = inv / np.array(sc['long_factor' if T > o else 'short_factor']); att = sc.get('attention_factor') or (math.sqrt(1 + math.log(f) / math.log(o)) if f > 1 else 1.0)
         elif kind == 'proportional': inv = np.concatenate([theta ** -(np.arange(0, dim, 2) / head_dim) / sc.get('factor', 1), np.zeros(head_dim // 2 - dim // 2)])
         elif kind != 'default': raise NotImplementedError(kind)
+        ff = s.pick(r.get('freq_factors'))
+        if ff and ff + '.weight' in s.t: inv = inv / s.get(ff + '.weight')
         a = np.outer(pos, inv) * (-1 if r.get('reverse') else 1); return np.cos(a) * att, np.sin(a) * att
     def rot(s, x, cs, pairs):                    # x [T, heads, D]
         if cs is None: return x
@@ -251,6 +253,7 @@ class Model:
         b, tr = s.val(t.get('bias'), i, False), s.val(t.get('transposed'), i, False); I = int(s.val(t.get('inter', 'intermediate_size'), i))
         if s.key(t, 'gate_up'):
             W, B = s.lin(s.key(t, 'gate_up'), i, b, tr); P = split_rows(t.get('rows', 'gate up'), W, {'gate': I, 'up': I}); g, u = x @ P['gate'].T, x @ P['up'].T
+            if b: B = split_rows(t.get('rows', 'gate up'), B, {'gate': I, 'up': I}); g, u = g + B['gate'], u + B['up']
         else:
             (G, gb), (U, ub) = s.lin(s.key(t, 'gate'), i, b, tr), s.lin(s.key(t, 'up'), i, b, tr); g, u = x @ G.T + (gb if b else 0), x @ U.T + (ub if b else 0)
         h = s.act(t, i)(g, u); W, B = s.lin(s.key(t, 'down'), i, b, tr); return h @ W.T + (B if b else 0)
@@ -327,7 +330,7 @@ class Model:
             for n, op, ex in s.steps:
                 v = s.ev(ex, s.env(i, loc), lambda f, a: s.call(f, a, i)); loc[n] = v if op == '=' else loc[n] + v if op == '+=' else loc[n] * v
             x = loc['x']
-        h = s.d['head']; x = s.norm('norm', x, None); tied = s.val(h.get('tied', 'tie_embeddings'))
+        h = s.d['head']; x = s.norm('norm', x, None); t = s.pick(h.get('tied', 'tie_embeddings')); tied = s.out() + '.weight' not in s.t if t == 'absent(out)' else s.val(t)
         W = E if tied else s.get(s.out() + '.weight'); b = s.get(s.out() + '.bias') if s.val(h.get('bias'), None, False) else 0
         z = (x @ W.T + b) * s.val(h.get('scale'), None, 1.0); c = s.val(h.get('softcap'))
         return c * np.tanh(z / c) if c else z
