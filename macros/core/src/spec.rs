@@ -11,6 +11,9 @@ use crate::source::{Span, SpecSet};
 /// More syntax errors than this in one file help nobody.
 const MAX_SYNTAX_ERRORS: usize = 20;
 
+/// Specs have a hundred lines at most; a limit keeps the time small that a hostile file can take.
+const MAX_BYTES: usize = 1 << 16;
+
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -110,6 +113,19 @@ impl Table {
 /// Parses one file of the set. All its syntax errors come at once.
 pub(crate) fn parse(set: &SpecSet, file: usize) -> Result<Table, Vec<Diagnostic>> {
     let text = set.file_text(file);
+    if text.len() > MAX_BYTES {
+        let top = Span {
+            file,
+            start: 0,
+            end: 0,
+        };
+        let message = format!(
+            "a spec is no larger than {MAX_BYTES} bytes, and this file has {}",
+            text.len()
+        );
+        return Err(vec![Diagnostic::at(set, top, message)]);
+    }
+
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut tree = Tree {
         set,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::check::Checker;
 use crate::diagnostic::nearest;
@@ -11,7 +12,7 @@ use crate::source::Span;
 use crate::spec::Text;
 
 /// Larger expressions are refused: variables that hold numbers are inlined, and each could double the last.
-const MAX_NODES: usize = 4096;
+const MAX_NODES: usize = 1024;
 
 /// What names mean at a place.
 #[derive(Clone, Copy, Default)]
@@ -41,7 +42,7 @@ pub(crate) enum Binding {
     /// `[tokens, hidden_size]`.
     Tensor,
     /// A plain value, put in wherever the variable is read.
-    Scalar(Expr),
+    Scalar(Rc<Expr>),
 }
 
 /// Variables that are set so far.
@@ -362,6 +363,13 @@ impl Checker<'_> {
     ) -> Option<(ExprKind, Type)> {
         let span = cx.text.part(range.clone());
         let Some(function) = function(name) else {
+            if self.is_part(name) {
+                self.error(
+                    span,
+                    format!("`{name}` gives a tensor, and a plain value is needed here"),
+                );
+                return None;
+            }
             let error = self.error(span, format!("there is no function `{name}`"));
             match nearest(name, FUNCTIONS) {
                 Some(near) => error.help(format!("did you mean `{near}`?")),
@@ -396,6 +404,17 @@ impl Checker<'_> {
             }
         };
         Some((ExprKind::Call(function, args), ty))
+    }
+
+    /// Whether a name is that of a norm or of a component.
+    fn is_part(&self, name: &str) -> bool {
+        let table = |name| {
+            self.merged
+                .table
+                .get(name)
+                .and_then(|entry| entry.node.table())
+        };
+        table(name).is_some() || table("norm").is_some_and(|norm| norm.has(name))
     }
 
     /// `len(xs)`, `contains(xs, v)`, `at(v, k)`.
@@ -442,7 +461,7 @@ impl Checker<'_> {
 
     fn name_expr(&mut self, cx: &Context, name: &str, span: Span) -> Option<Expr> {
         match cx.variables.get(name) {
-            Some(Binding::Scalar(expr)) => return Some(expr.clone()),
+            Some(Binding::Scalar(expr)) => return Some(Expr::clone(expr)),
             Some(Binding::Tensor) => {
                 let error = self.error(
                     span,

@@ -1,6 +1,6 @@
 //! No tensor may be two parts' own: the full names that each part asks for, per format.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Checker;
 use super::layers::{Call, Wiring};
@@ -28,14 +28,18 @@ struct Claims {
 }
 
 impl Checker<'_> {
-    /// Complains about tensors that two parts ask for in one layer.
+    /// Complains about tensors that two parts ask for in one layer; of two parts the first such tensor is told.
     pub(super) fn rival_names(&mut self, architecture: &Architecture, wiring: &Wiring) {
+        let calls = wiring.calls_by_part();
         for format in self.formats.clone() {
             let claims = Claims::new(architecture, format);
             let mut owners: HashMap<&str, Vec<&Claim>> = HashMap::new();
+            let mut told = HashSet::new();
             for claim in &claims.found {
                 let others = owners.entry(&claim.tensor).or_default();
-                if let Some(other) = others.iter().find(|other| meet(wiring, other, claim)) {
+                let other = others.iter().find(|other| meet(&calls, other, claim));
+                if let Some(other) = other.filter(|other| told.insert((&other.owner, &claim.owner)))
+                {
                     let diagnostic = self.rivals(other, claim, format);
                     self.diagnostics.push(diagnostic);
                 }
@@ -76,15 +80,22 @@ impl Checker<'_> {
 }
 
 /// Whether some layer asks for both.
-fn meet(wiring: &Wiring, a: &Claim, b: &Claim) -> bool {
-    let (Some(first), Some(second)) = (&a.part, &b.part) else {
-        return true;
+fn meet(calls: &HashMap<&str, Vec<&Call>>, a: &Claim, b: &Claim) -> bool {
+    let of = |claim: &Claim| {
+        claim
+            .part
+            .as_ref()
+            .and_then(|part| calls.get(part.as_str()))
     };
-    let calls: Vec<&Call> = wiring.calls_of(second).collect();
-    first == second
-        || wiring
-            .calls_of(first)
-            .any(|call| calls.iter().any(|other| !call.excludes(other)))
+    match (of(a), of(b)) {
+        (Some(first), Some(second)) => {
+            a.part == b.part
+                || first
+                    .iter()
+                    .any(|call| second.iter().any(|other| !call.excludes(other)))
+        }
+        _ => true,
+    }
 }
 
 fn is_off(expr: &Expr) -> bool {

@@ -1,6 +1,7 @@
 //! `[layers]`: prefix and steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 use super::Checker;
 use super::norm;
@@ -14,6 +15,9 @@ use crate::types::{Binding, Context, Scope, Variables, Want, function};
 
 /// The residual stream.
 const STREAM: &str = "x";
+
+/// Longer layers are refused: nobody writes them, and a limit keeps time and memory small.
+const MAX_STEPS: usize = 128;
 
 /// How a layer is wired.
 pub(crate) struct Wiring {
@@ -54,8 +58,13 @@ impl Wiring {
         names
     }
 
-    pub(crate) fn calls_of<'w>(&'w self, part: &'w str) -> impl Iterator<Item = &'w Call> {
-        self.calls.iter().filter(move |call| call.part == part)
+    /// The calls of each part.
+    pub(crate) fn calls_by_part(&self) -> HashMap<&str, Vec<&Call>> {
+        let mut calls: HashMap<&str, Vec<&Call>> = HashMap::new();
+        for call in &self.calls {
+            calls.entry(&call.part).or_default().push(call);
+        }
+        calls
     }
 }
 
@@ -108,6 +117,10 @@ impl<'a> Checker<'a> {
             return None;
         };
         let lines = self.strings("steps", node);
+        if lines.len() > MAX_STEPS {
+            self.error(node.span, format!("a layer of more than {MAX_STEPS} steps"));
+            return None;
+        }
         let mut asts = Vec::new();
         let mut whole = !lines.is_empty();
         for line in &lines {
@@ -249,11 +262,17 @@ impl Steps<'_, '_> {
         }
         let value = value?;
         self.variables
-            .insert(ast.var.clone(), Binding::Scalar(value));
+            .insert(ast.var.clone(), Binding::Scalar(Rc::new(value)));
         Some(())
     }
 
-    fn update_scalar(&mut self, cx: &Context, op: StepOp, old: Expr, ast: &Ast) -> Option<Expr> {
+    fn update_scalar(
+        &mut self,
+        cx: &Context,
+        op: StepOp,
+        old: Rc<Expr>,
+        ast: &Ast,
+    ) -> Option<Expr> {
         let added = self.factor(cx, ast)?;
         let op = if op == StepOp::Add {
             BinaryOp::Add
@@ -261,11 +280,9 @@ impl Steps<'_, '_> {
             BinaryOp::Mul
         };
         let at = added.at.clone();
-        let name = Ast {
-            kind: AstKind::Name(String::new()),
-            range: ast.range.clone(),
-        };
-        let old = self.cx.wanted(cx, old, &name.range, Want::Number)?;
+        let old = self
+            .cx
+            .wanted(cx, Expr::clone(&old), &ast.range, Want::Number)?;
         Some(Expr {
             kind: ExprKind::Binary(op, Box::new(old), Box::new(added)),
             ty: Type::Number,

@@ -17,7 +17,7 @@ mod spec;
 mod tensor_names;
 mod values;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::ir::{Architecture, Format};
@@ -173,18 +173,16 @@ fn one(
     }
 }
 
-/// The list without repetitions.
-fn once(diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut kept: Vec<Diagnostic> = Vec::new();
-    for diagnostic in diagnostics {
-        let told = |kept: &Diagnostic| {
-            kept.message == diagnostic.message && kept.place == diagnostic.place
-        };
-        if !kept.iter().any(told) {
-            kept.push(diagnostic);
-        }
-    }
-    kept
+/// The list without repetitions, in the order of files and lines.
+fn once(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let mut told = HashSet::new();
+    let place = |found: &Diagnostic| {
+        let place = found.place.as_ref();
+        place.map(|place| (place.path.clone(), place.at.line, place.at.column))
+    };
+    diagnostics.retain(|found| told.insert((place(found), found.message.clone())));
+    diagnostics.sort_by_key(place);
+    diagnostics
 }
 
 #[cfg(test)]

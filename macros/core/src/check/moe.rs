@@ -8,6 +8,7 @@ use crate::ir::{
     ExpertSource, GateUpSource, Moe, Mxfp4Storage, Router, RouterGroups, Shared, Storage, Value,
 };
 use crate::ir::{ExprKind, Format};
+use crate::spec::Table;
 use crate::types::{Scope, Want};
 
 const SCORES: [&str; 3] = ["softmax", "sigmoid", "sqrtsoftplus"];
@@ -285,6 +286,22 @@ impl<'a> Checker<'a> {
             return None;
         }
         Some(storage)
+    }
+
+    /// Checks the spec's own `[storage.*]` tables, named by experts or not.
+    pub(super) fn storages(&mut self, own: &'a Table) {
+        let Some(entry) = own.get(STORAGE) else {
+            return;
+        };
+        let Some(section) = self.section(entry, "[storage]") else {
+            return;
+        };
+        for entry in &section.table.entries {
+            let title = format!("[storage.{}]", entry.key);
+            if let Some(section) = self.section(entry, &title) {
+                self.storage_table(&entry.key, &section);
+            }
+        }
     }
 
     fn storage_table(&mut self, name: &str, section: &Section<'a>) -> Option<Storage> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::Checker;
 use super::config::FieldDecl;
 use super::values::Section;
-use crate::diagnostic::nearest;
+
 use crate::expr::{Ast, AstKind, RESERVED};
 use crate::ir::{Expr, ExprKind, Type};
 use crate::source::Span;
@@ -232,7 +232,7 @@ impl<'a> Checker<'a> {
             .map(String::as_str)
             .chain(lets)
             .chain(["true", "false", "none", "i"]);
-        let help = match nearest(name, known) {
+        let help = match self.near(name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
                 "declare it: a config field in [config], as in `{name} = {{ type = \"int\" }}`, or a `let` in [layers]"

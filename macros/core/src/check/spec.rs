@@ -57,6 +57,7 @@ impl<'a> Checker<'a> {
         }
         let defaults = self.defaults();
         let when = self.when(&root);
+        self.storages(own);
         let roots = self.lists_per_format(&root, "root", &[""]);
         let ignore = self.lists_per_format(&root, "ignore", &["i", "num_layers"]);
         let embed = self

@@ -7,6 +7,9 @@ use crate::source::Span;
 use crate::spec::{Entry, Node, Table, Value};
 use crate::types::{Scope, Want};
 
+/// Mistakes of one spec that get a hint.
+const MAX_HINTS: usize = 100;
+
 /// A table with the words that messages call it by.
 #[derive(Clone)]
 pub(crate) struct Section<'a> {
@@ -89,6 +92,17 @@ impl<'a> Checker<'a> {
         &mut self.diagnostics[index]
     }
 
+    /// The nearest known word, unless there are so many mistakes already that one more hint helps nobody.
+    pub(crate) fn near<'w>(
+        &self,
+        word: &str,
+        known: impl IntoIterator<Item = &'w str>,
+    ) -> Option<&'w str> {
+        (self.diagnostics.len() < MAX_HINTS)
+            .then(|| nearest(word, known))
+            .flatten()
+    }
+
     /// A value for each served format; a format that is not served repeats the other's.
     pub(crate) fn per_format<T: Clone>(
         &mut self,
@@ -146,8 +160,9 @@ impl<'a> Checker<'a> {
         if keys.len() <= 4 {
             message = format!("{message}; expected {}", one_of(keys));
         }
+        let near = self.near(&entry.key, keys.iter().copied());
         let error = self.error(entry.key_span, message);
-        if let Some(near) = nearest(&entry.key, keys.iter().copied()) {
+        if let Some(near) = near {
             error.help(format!("did you mean `{near}`?"));
         } else if keys.len() > 4 {
             error.help(format!("its keys are {}", keys.join(", ")));
@@ -259,11 +274,15 @@ impl<'a> Checker<'a> {
                 None
             }
             _ => {
-                self.wrong_form(
-                    key,
-                    node,
-                    &format!("{} or an expression in a string", want.describe()),
-                );
+                let takes = match want {
+                    Want::Bool | Want::OptBool => "a bool or an expression in a string",
+                    _ => "a number or an expression in a string",
+                };
+                let switch = want == Want::OptNumber && matches!(node.value, Value::Bool(false));
+                let error = self.wrong_form(key, node, takes);
+                if switch {
+                    error.help("to switch it off write \"none\"");
+                }
                 None
             }
         }
@@ -275,7 +294,7 @@ impl<'a> Checker<'a> {
             None => false,
             Some((_, Value::Bool(value))) => *value,
             Some((node, _)) => {
-                self.wrong_form(key, node, "`true` or `false`, no expression");
+                self.wrong_form(key, node, "a literal `true` or `false`");
                 false
             }
         }
@@ -287,7 +306,7 @@ impl<'a> Checker<'a> {
             None => default,
             Some((_, Value::Integer(value) | Value::Float(value))) => *value,
             Some((node, _)) => {
-                self.wrong_form(key, node, "a literal number, no expression");
+                self.wrong_form(key, node, "a literal number");
                 default
             }
         }
@@ -405,8 +424,7 @@ impl<'a> Checker<'a> {
             .iter()
             .copied()
             .chain(fields.iter().map(String::as_str));
-        let near = nearest(&text.value, candidates);
-        let help = match near {
+        let help = match self.near(&text.value, candidates) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the words are {}", words.join(", ")),
         };
