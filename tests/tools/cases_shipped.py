@@ -204,6 +204,7 @@ GEMMA3 = [
     Case("gemma3-3-heads-head-dim-12", gemma3(**gemma_v4(), hidden_size=36, num_attention_heads=3, num_key_value_heads=3, head_dim=12), tokens=30, embed=0.3, shards=2),
     Case("gemma3-softcap", gemma3(**gemma_v4(), attn_logit_softcapping=None, final_logit_softcapping=5.0), tokens=30, embed=0.3),
     Case("gemma3-image-model", gemma3_image(), tokens=30, embed=0.3, edit=beside_images),
+    Case("gemma3-scalar-is-head-dim", gemma3(num_hidden_layers=6, hidden_size=16, intermediate_size=20, num_attention_heads=2, num_key_value_heads=1, query_pre_attn_scalar=8, sliding_window=9), tokens=25, embed=0.3),
     Case("gemma3-long", gemma3(**gemma_v4(), sliding_window=64, max_position_embeddings=1024), tokens=300, embed=0.3),
 ]
 

@@ -56,6 +56,23 @@ impl Case {
         })
     }
 
+    /// The folder, or the GGUF file in it if it has no `config.json`.
+    ///
+    /// # Errors
+    /// If it has neither.
+    pub fn checkpoint(&self) -> Result<PathBuf> {
+        if self.folder.join("config.json").exists() {
+            return Ok(self.folder.clone());
+        }
+        let files = std::fs::read_dir(&self.folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let gguf = files.filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "gguf")
+        });
+        gguf.min()
+            .context("the folder has neither config.json nor a .gguf file")
+    }
+
     /// Name of the folder.
     #[must_use]
     pub fn name(&self) -> String {

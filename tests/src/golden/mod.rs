@@ -1,7 +1,8 @@
 //! Golden cases: folders with a checkpoint and the logits that transformers computed from it.
 //!
 //! A case holds `config.json`, `model*.safetensors` (with an index if sharded) and `expected.safetensors`: `input_ids`
-//! I64 `[T]`, and `logits` f32 `[n, vocab]` of the last n positions. `tests/tools/make_goldens.py` makes them.
+//! I64 `[T]`, and `logits` f32 `[n, vocab]` of the last n positions. Or a `.gguf` file instead of the first two. The scripts
+//! `tests/tools/make_*_goldens.py` and `make_goldens.py` make them.
 
 mod case;
 mod compare;

@@ -119,7 +119,7 @@ fn guarded(folder: &Path, body: impl FnOnce(&Case, &Checkpoint) -> Result<Outcom
     std::panic::set_hook(Box::new(|info| drop(last_panic(Some(info.to_string())))));
     let result = catch_unwind(AssertUnwindSafe(|| {
         let case = Case::read(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
+        let checkpoint = Checkpoint::open(&case.checkpoint()?)?;
         body(&case, &checkpoint)
     }));
     let _ = std::panic::take_hook();
