@@ -3,7 +3,10 @@
 use proc_macro2::TokenStream;
 
 /// Lines up to this width are put together again where the formatter breaks earlier.
-const WIDTH: usize = 108;
+const WIDTH: usize = 110;
+
+/// An `if` with an `else` up to this width stays on one line.
+const IF_WIDTH: usize = 80;
 
 /// Formats items, with a blank line between them.
 ///
@@ -12,8 +15,38 @@ const WIDTH: usize = 108;
 pub fn pretty(tokens: TokenStream) -> Result<String, syn::Error> {
     let text = prettyplease::unparse(&syn::parse2::<syn::File>(tokens)?);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    refill_imports(&mut lines);
     while join(&mut lines) {}
     Ok(space_out(&lines))
+}
+
+/// Names of an import list, as many to a line as fit.
+fn refill_imports(lines: &mut Vec<String>) {
+    let mut at = 0;
+    while let Some(open) = lines.get(at) {
+        at += 1;
+        if !open.trim_start().starts_with("use ") || !open.ends_with('{') {
+            continue;
+        }
+        let margin = " ".repeat(indent(open) + 4);
+        let rest = lines.get(at..).unwrap_or_default();
+        let length = rest.iter().take_while(|line| line.starts_with(&margin)).count();
+        let names: Vec<String> = rest.iter().take(length).flat_map(|line| line.split_whitespace()).map(str::to_owned).collect();
+        let mut filled = vec![margin.clone()];
+        for name in names {
+            let full = filled.last().is_none_or(|line| line.len() + 1 + name.len() > WIDTH);
+            if full {
+                filled.push(margin.clone());
+            }
+            if let Some(line) = filled.last_mut() {
+                if line.len() > margin.len() {
+                    line.push(' ');
+                }
+                line.push_str(&name);
+            }
+        }
+        lines.splice(at..at + length, filled);
+    }
 }
 
 /// Joins what fits into a line; whether anything did.
@@ -21,9 +54,11 @@ fn join(lines: &mut Vec<String>) -> bool {
     let mut changed = false;
     let mut at = 0;
     while at < lines.len() {
-        match joined_list(lines, at).or_else(|| joined_chain(lines, at)) {
-            Some((line, end)) => {
-                lines.splice(at..end, [line]);
+        let joined = joined_list(lines, at).or_else(|| joined_chain(lines, at)).or_else(|| joined_if(lines, at));
+        let joined = joined.map(|(line, end)| (vec![line], end)).or_else(|| overflowing(lines, at));
+        match joined {
+            Some((joined, end)) => {
+                lines.splice(at..end, joined);
                 changed = true;
             }
             None => at += 1,
@@ -115,6 +150,54 @@ fn joined_chain(lines: &[String], at: usize) -> Option<(String, usize)> {
         .iter()
         .fold(first.clone(), |line, link| line + link.trim());
     (line.chars().count() <= WIDTH).then_some((line, at + 1 + links.len()))
+}
+
+/// A short `if` with an `else` as one line, where it is a value.
+fn joined_if(lines: &[String], at: usize) -> Option<(String, usize)> {
+    let [first, yes, other, no, end] = lines.get(at..at + 5)? else {
+        return None;
+    };
+    let start = first.find("if ")?;
+    let inner = |line: &str| indent(line) == indent(first) + 4 && !line.ends_with([';', '{', '(', '|']);
+    let fits = first.ends_with('{') && other.trim() == "} else {" && end.trim().starts_with('}');
+    let before = first.get(..start)?;
+    let value = before.trim().is_empty() || before.ends_with(['(', ' ']) && !before.ends_with("else ");
+    if !fits || !value || before.trim_start().starts_with("//") || !inner(yes) || !inner(no) {
+        return None;
+    }
+    let line = format!("{first} {} }} else {{ {} {}", yes.trim(), no.trim(), end.trim());
+    let statement = before.trim().is_empty() && end.trim() == "}";
+    let width = line.chars().count();
+    (!statement && width - start <= IF_WIDTH && width <= WIDTH).then_some((line, at + 5))
+}
+
+/// A call whose last argument is a block, with that block's first line beside the others.
+fn overflowing(lines: &[String], at: usize) -> Option<(Vec<String>, usize)> {
+    let open = lines.get(at).filter(|line| line.ends_with('(') && !line.trim_start().starts_with("//"))?;
+    let depth = indent(open) + 4;
+    let length = lines.get(at + 1..)?.iter().take_while(|line| indent(line) >= depth).count();
+    let end = lines.get(at + 1 + length).filter(|line| line.trim_start().starts_with(')'))?;
+    let inner = lines.get(at + 1..at + 1 + length)?;
+    let simple = inner.iter().take_while(|line| indent(line) == depth && line.ends_with(',') && !line.trim().starts_with('}'));
+    let simple = simple.count();
+    let (before, block) = (inner.get(..simple)?, inner.get(simple..)?);
+    let (first, rest) = block.split_first()?;
+    let (last, body) = rest.split_last()?;
+    let opens = indent(first) == depth && first.ends_with(['{', '[']);
+    let one = body.iter().all(|line| indent(line) > depth || line.trim() == "} else {" || line.trim().starts_with("} else if"));
+    let closes = indent(last) == depth && last.trim().starts_with(['}', ']']);
+    if !opens || !one || !closes {
+        return None;
+    }
+    let before: String = before.iter().map(|line| format!("{} ", line.trim())).collect();
+    let head = format!("{open}{before}{}", first.trim());
+    if head.chars().count() > WIDTH {
+        return None;
+    }
+    let last = last.trim();
+    let tail = format!("{}{}{}", " ".repeat(depth - 4), last.strip_suffix(',').unwrap_or(last), end.trim());
+    let body = body.iter().map(|line| line.get(4..).unwrap_or(line).to_owned());
+    Some((std::iter::once(head).chain(body).chain([tail]).collect(), at + length + 2))
 }
 
 /// Blank lines between items; constants without docs stay together.

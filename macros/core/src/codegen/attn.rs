@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 
 use super::expr::{Exprs, Place};
 use super::options::{Field, Setting, Struct, always, optional_size, switched};
-use super::{Module, doc, mlp, norm, rope, rows};
+use super::{Module, doc, mentions, mlp, norm, rope, rows};
 use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope};
 
 /// The struct of an attention that a layer calls `calls` times.
@@ -21,6 +21,7 @@ pub(super) fn attention(
         gqa,
         calls,
         fields: Vec::new(),
+        parts: None,
     };
     let forward = attention.write(module);
     let lets = attention.lets(module);
@@ -38,6 +39,8 @@ struct Attention<'a> {
     gqa: &'a Gqa,
     calls: usize,
     fields: Vec<Field>,
+    /// `let parts`: the projections in, if they are the same in both formats.
+    parts: Option<TokenStream>,
 }
 
 /// Where a gate in the rows of `qkv` is split off.
@@ -72,7 +75,14 @@ impl Attention<'_> {
             ),
         ];
         lets.push((format_ident!("bias"), exprs.boolean(&gqa.bias)));
-        lets.push((format_ident!("transposed"), exprs.boolean(&gqa.transposed)));
+        lets.push((
+            format_ident!("transposed"),
+            exprs.boolean(&gqa.transposed),
+        ));
+        lets.extend(self.parts.clone().map(|parts| (format_ident!("parts"), parts)));
+        for (name, value) in [("window", &gqa.window), ("chunk", &gqa.chunk)] {
+            lets.push((format_ident!("{name}"), optional_size(&exprs, value, name)));
+        }
         lets
     }
 
@@ -150,13 +160,8 @@ impl Attention<'_> {
             QkvSource::Fused { name, .. } => Some(name),
             QkvSource::Split { .. } => None,
         });
-        let names: Vec<_> = parts
-            .iter()
-            .flatten()
-            .map(|(_, name)| name)
-            .chain(&fused)
-            .map(spelling)
-            .collect();
+        let names = parts.iter().flatten().map(|(_, name)| name);
+        let names = doc::spellings(names.chain(&fused));
         let constants = parts.each_ref().map(|part| {
             part.as_ref()
                 .map(|(key, name)| self.constant(module, key, name))
@@ -167,30 +172,34 @@ impl Attention<'_> {
             flag(&self.gqa.bias, "bias"),
             flag(&self.gqa.transposed, "transposed"),
         );
-        let one = |source: &Option<QkvSource>| match source {
-            None => quote!(),
+        let parts = |source: &Option<QkvSource>| match source {
             Some(QkvSource::Split { v, .. }) => {
                 let rows = ["q_rows", "k_rows", "v_rows"].map(|rows| format_ident!("{rows}"));
-                let parts = constants
-                    .iter()
-                    .zip(rows)
-                    .take(if v.is_some() { 3 } else { 2 });
-                let parts = parts.filter_map(|(name, rows)| {
-                    name.as_ref().map(|name| quote!((#name, heads.#rows())))
-                });
-                quote!(Linear::stacked(w, &[#(#parts),*], hidden, #bias, #transposed)?)
+                let parts = constants.iter().zip(rows).take(if v.is_some() { 3 } else { 2 });
+                let parts = parts.filter_map(|(name, rows)| name.as_ref().map(|name| quote!((#name, heads.#rows()))));
+                quote!([#(#parts),*])
+            }
+            _ => quote!(),
+        };
+        let shared = exprs.per_format(&self.gqa.qkv, parts);
+        let apart = mentions(&shared, "match");
+        let value = exprs.per_format(&self.gqa.qkv, |source| match source {
+            None => quote!(),
+            Some(QkvSource::Split { .. }) => {
+                let parts = if apart { parts(source) } else { quote!(parts) };
+                quote!(Linear::stacked(w, &#parts, hidden, #bias, #transposed)?)
             }
             Some(QkvSource::Fused { rows: layout, .. }) => {
                 let layout = rows::rows(&exprs, layout, &["q", "k", "v", "gate"], part_rows);
                 quote!(Linear::fused(w, #fused, &#layout, hidden, #bias, #transposed)?)
             }
-        };
-        let value = exprs.per_format(&self.gqa.qkv, one);
+        });
+        self.parts = (!apart).then_some(shared);
         let shape = self.shape(tail);
         self.fields.push(Field::new(
             "qkv",
             quote!(Linear),
-            format!("{}: `[{shape}, hidden_size]`", names.join(", ")),
+            format!("{names}: `[{shape}, hidden_size]`"),
             value,
         ));
     }
@@ -263,7 +272,7 @@ impl Attention<'_> {
             .iter()
             .filter_map(|(name, shape)| {
                 name.as_ref()
-                    .map(|name| format!("{}: `[{shape}]`", spelling(name)))
+                    .map(|name| format!("{}: `[{shape}]`", doc::spellings([name])))
             })
             .collect();
         let text = if shapes.is_empty() {
@@ -290,7 +299,7 @@ impl Attention<'_> {
         let value = quote!(rope(#(#arguments,)* heads.dim)?);
         let (ty, value) = switched(&exprs, &rope.on, quote!(Rope), value);
         self.fields
-            .push(Field::new("rope", ty, "Rotary position embedding.", value));
+            .push(Field::new("rope", ty, "", value));
         let argument = reference("rope", always(&rope.on, true));
         quote!(.rope(#argument))
     }
@@ -322,8 +331,11 @@ impl Attention<'_> {
 
     fn slot(&mut self, module: &Module) {
         let exprs = Exprs::new(&module.idents, Place::Load);
-        let window = optional_size(&exprs, &self.gqa.window, "window");
-        let chunk = optional_size(&exprs, &self.gqa.chunk, "chunk");
+        let [window, chunk] = [("window", &self.gqa.window), ("chunk", &self.gqa.chunk)].map(|(name, value)| {
+            let size = optional_size(&exprs, value, name);
+            let name = format_ident!("{name}");
+            if is_word(&size) { size } else { quote!(#name) }
+        });
         let slot = quote!(w.kv_slot(heads, #window, #chunk)?);
         let shared =
             |source: &Option<QkvSource>| matches!(source, Some(QkvSource::Split { v: None, .. }));
@@ -349,7 +361,7 @@ impl Attention<'_> {
         self.fields.push(Field::new(
             "kv",
             ty,
-            "Place of the keys and values in the cache.",
+            "",
             value,
         ));
     }
@@ -382,7 +394,7 @@ impl Attention<'_> {
                 self.fields.push(Field::new(
                     "sinks",
                     ty,
-                    format!("{}: `[heads]`", spelling(name)),
+                    format!("{}: `[heads]`", doc::spellings([name])),
                     value,
                 ));
                 let argument = reference("sinks", always(on, true));
@@ -478,7 +490,7 @@ impl Attention<'_> {
         let constant = self.constant(module, "gate", name);
         let text = format!(
             "{}: `[heads * head_dim, hidden_size]` or `[heads, hidden_size]`",
-            spelling(name)
+            doc::spellings([name])
         );
         (
             text,
@@ -502,7 +514,7 @@ impl Attention<'_> {
         } else {
             "head_dim"
         };
-        let text = format!("{}: `[hidden_size, heads * {dim}]`", spelling(&self.gqa.o));
+        let text = format!("{}: `[hidden_size, heads * {dim}]`", doc::spellings([&self.gqa.o]));
         let value = quote!(Linear::stacked(w, &[(#constant, hidden)], heads.out_rows(), #bias, #transposed)?);
         self.fields
             .push(Field::new("o", quote!(Linear), text, value));
@@ -531,6 +543,11 @@ fn reference(field: &str, always: bool) -> TokenStream {
     }
 }
 
+/// `None` or `Some(4096)`.
+fn is_word(size: &TokenStream) -> bool {
+    size.to_string() == "None" || size.clone().into_iter().count() == 2
+}
+
 /// The name of q, k or v where they are apart.
 fn split_name(source: &QkvSource, part: usize) -> Option<&String> {
     match source {
@@ -545,14 +562,4 @@ fn part_rows(part: &str) -> TokenStream {
         "v" => quote!(heads.v_rows()),
         _ => quote!(heads.q_rows()),
     }
-}
-
-/// A name in a doc comment.
-pub(super) fn spelling(name: &Name) -> String {
-    let names = [&name.names.hf, &name.names.gguf];
-    names
-        .into_iter()
-        .flatten()
-        .next()
-        .map_or_else(|| "no tensor".into(), |name| format!("`{name}`"))
 }

@@ -4,7 +4,12 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::Idents;
-use crate::ir::{BinaryOp, Expr, ExprKind, Field, FieldDefault, Function, PerFormat, Value};
+use crate::ir::{
+    BinaryOp, Expr, ExprKind, Field, FieldDefault, Function, Name, PerFormat, Value,
+};
+
+/// Width of doc comments, without indentation.
+const WIDTH: usize = 98;
 
 /// `text` as doc comment, a line each.
 pub(super) fn doc(text: &str) -> TokenStream {
@@ -16,6 +21,25 @@ pub(super) fn doc(text: &str) -> TokenStream {
         }
     });
     quote!(#(#[doc = #lines])*)
+}
+
+/// Lines of at most [`WIDTH`], broken where no code is.
+fn wrap(line: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut code = false;
+    for word in line.split(' ') {
+        let Some(last) = lines.last_mut() else { continue };
+        if !code && !last.is_empty() && last.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+        code ^= word.matches('`').count() % 2 == 1;
+    }
+    lines
 }
 
 /// Free text of a spec, harmless to rustdoc.
@@ -37,10 +61,10 @@ pub(super) fn field(idents: &Idents, field: &Field) -> String {
     let mut places = Vec::new();
     if idents.hf && !field.hf_keys.is_empty() {
         let keys: Vec<_> = field.hf_keys.iter().map(|key| format!("`{key}`")).collect();
-        places.push(format!("{} in config.json", keys.join(" or ")));
+        places.push(keys.join(" or "));
     }
     if let Some(key) = field.gguf_key.as_ref().filter(|_| idents.gguf) {
-        places.push(format!("`{key}` in GGUF"));
+        places.push(if idents.hf { format!("in GGUF `{key}`") } else { format!("`{key}`") });
     }
     let default = match &field.default {
         PerFormat {
@@ -56,8 +80,12 @@ pub(super) fn field(idents: &Idents, field: &Field) -> String {
             }
         }
     };
-    places.extend(default.map(|default| format!("else {default}")));
-    format!("`{}`: {}.", field.name, places.join(", "))
+    places.extend(default.map(|default| if places.is_empty() { default } else { format!("else {default}") }));
+    let mut text = places.join(", ");
+    if let Some(first) = text.get(..1).map(str::to_ascii_uppercase) {
+        text.replace_range(..1, &first);
+    }
+    text + "."
 }
 
 fn default(default: Option<&FieldDefault>) -> String {
@@ -70,6 +98,21 @@ fn default(default: Option<&FieldDefault>) -> String {
             format!("`[{}]`", items.join(", "))
         }
     }
+}
+
+/// Tensor names in a doc comment, in one format's spelling: whole, or of several the last segments.
+pub(super) fn spellings<'n>(names: impl IntoIterator<Item = &'n Name>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| &name.names).collect();
+    let mut spelled: Vec<_> = names.iter().filter_map(|name| name.hf.as_deref()).collect();
+    if spelled.is_empty() {
+        spelled = names.iter().filter_map(|name| name.gguf.as_deref()).collect();
+    }
+    let several = spelled.len() > 1;
+    let short = |name: &str| match name.rsplit_once('.') {
+        Some((_, last)) if several => format!("`{last}`"),
+        _ => format!("`{name}`"),
+    };
+    spelled.into_iter().map(short).collect::<Vec<_>>().join(", ")
 }
 
 /// A value as a symbol in a shape: a field's name, a number, else `fallback`.

@@ -32,7 +32,6 @@ pub(super) fn forward(layout: &Layout, steps: &[crate::ir::Step]) -> TokenStream
     };
     let mut text = vec![
         "Runs the steps on the residual stream `x`, `[tokens, hidden_size]`:".to_owned(),
-        String::new(),
     ];
     text.extend(steps.iter().map(|step| format!("* `{}`", step.text.trim())));
     let text = doc::doc(&text.join("\n"));

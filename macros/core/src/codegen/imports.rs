@@ -39,7 +39,7 @@ pub(super) const TYPES: &[&str] = &[
     "QTemperature",
     "QkNorm",
     "QkNormOptions",
-    "Rank",
+    "Rank", "Result",
     "Rope",
     "RopeOptions",
     "Router",
@@ -72,11 +72,6 @@ pub(super) fn imports(body: &TokenStream) -> TokenStream {
     let mut seen = Seen::default();
     seen.walk(body.clone());
     let nn = seen.names.iter().map(|name| format_ident!("{name}"));
-    let result = seen.result.then(|| {
-        quote!(
-            use ::inferno_runtime::Result;
-        )
-    });
     let arc = seen.arc.then(|| {
         quote!(
             use ::std::sync::Arc;
@@ -84,7 +79,6 @@ pub(super) fn imports(body: &TokenStream) -> TokenStream {
     });
     quote! {
         #arc
-        #result
         use ::inferno_runtime::nn::{#(#nn),*};
     }
 }
@@ -92,7 +86,6 @@ pub(super) fn imports(body: &TokenStream) -> TokenStream {
 #[derive(Default)]
 struct Seen {
     names: BTreeSet<String>,
-    result: bool,
     arc: bool,
 }
 
@@ -131,7 +124,6 @@ impl Seen {
 
     fn name(&mut self, name: &str, called: bool) {
         match name {
-            "Result" => self.result = true,
             "Arc" => self.arc = true,
             _ if TYPES.contains(&name) || (called && FUNCTIONS.contains(&name)) => {
                 self.names.insert(name.to_owned());
@@ -153,8 +145,7 @@ mod tests {
         assert_eq!(
             imports(&body).to_string(),
             quote! {
-                use ::inferno_runtime::Result;
-                use ::inferno_runtime::nn::{Linear, Over, RouterOptions, rem};
+                use ::inferno_runtime::nn::{Linear, Over, Result, RouterOptions, rem};
             }
             .to_string()
         );

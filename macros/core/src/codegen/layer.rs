@@ -327,7 +327,7 @@ impl Loads<'_> {
                     self.set(
                         index,
                         quote!(#ty),
-                        format!("`[{name}]`"),
+                        String::new(),
                         quote!(#ty::load(#(#arguments),*)?),
                     );
                 }
@@ -377,7 +377,7 @@ impl Loads<'_> {
             }
             let condition_text = doc::spec(&choice.condition);
             let head = doc::doc(&format!("What a layer runs, by `{condition_text}`."));
-            let texts = ["Where it holds.", "Where it does not."].map(doc::doc);
+            let texts = ["Where it holds.", "Elsewhere."].map(doc::doc);
             items.push(quote! {
                 #head
                 #[derive(Debug)]

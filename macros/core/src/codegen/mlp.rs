@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::attn::{flag, spelling};
+use super::attn::flag;
 use super::expr::{Exprs, Place, float};
 use super::options::{Field, Struct, constant, size};
 use super::{Module, doc, rows};
@@ -35,7 +35,7 @@ pub(super) fn mlp(
     let act = match activation(&exprs, &mlp.act) {
         Ok(literal) => literal,
         Err((ty, value)) => {
-            fields.push(Field::new("act", ty, "Activation.", value));
+            fields.push(Field::new("act", ty, "", value));
             quote!(self.act)
         }
     };
@@ -54,7 +54,7 @@ pub(super) fn mlp(
     fields.push(Field::new(
         "down",
         quote!(Linear),
-        format!("{}: `[hidden_size, {width}]`", spelling(&mlp.down)),
+        format!("{}: `[hidden_size, {width}]`", doc::spellings([&mlp.down])),
         value,
     ));
     let mut end = quote!(self.down.forward(&h, step));
@@ -64,7 +64,7 @@ pub(super) fn mlp(
         fields.push(Field::new(
             "out_gate",
             quote!(Linear),
-            format!("{}: `[1, hidden_size]`", spelling(gate)),
+            format!("{}: `[1, hidden_size]`", doc::spellings([gate])),
             value,
         ));
         end = quote! {
@@ -125,11 +125,7 @@ fn projection_in(module: &mut Module, table: &str, mlp: &Mlp, width: &str) -> Fi
         GateUpSource::Fused { name, .. } => Some(name),
         GateUpSource::Split { .. } => None,
     });
-    let names: Vec<_> = [&gate, &up, &fused]
-        .into_iter()
-        .flatten()
-        .map(spelling)
-        .collect();
+    let names = doc::spellings([&gate, &up, &fused].into_iter().flatten());
     let mut constant = |key: &str, name: Option<Name>| {
         name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name))
     };
@@ -162,7 +158,7 @@ fn projection_in(module: &mut Module, table: &str, mlp: &Mlp, width: &str) -> Fi
     Field::new(
         field,
         quote!(Linear),
-        format!("{}: `[{factor}{width}, hidden_size]`", names.join(", ")),
+        format!("{names}: `[{factor}{width}, hidden_size]`"),
         value,
     )
 }

@@ -3,7 +3,6 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-use super::attn::spelling;
 use super::expr::{Exprs, Place};
 use super::options::{Field, Setting, bind, constant};
 use super::{Module, doc, mlp, norm};
@@ -40,7 +39,7 @@ pub(super) fn embedding(module: &mut Module) -> Embedding {
     let value = quote! {
         Embedding::load(w, #tokens, EmbeddingOptions { vocab, hidden, scale: #scale, positions: #positions })?
     };
-    let text = format!("{}: `[vocab_size, hidden_size]`", spelling(&embed.tokens));
+    let text = format!("{}: `[vocab_size, hidden_size]`", doc::spellings([&embed.tokens]));
     let embed_norm = embed
         .norm
         .as_ref()
@@ -91,7 +90,7 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     fields.push(Field::new(
         "out",
         quote!(Linear),
-        format!("{}: `[vocab_size, hidden_size]`", spelling(&head.out)),
+        format!("{}: `[vocab_size, hidden_size]`", doc::spellings([&head.out])),
         value,
     ));
     let scale = match Setting::number(&exprs, &head.scale, false) {

@@ -3,7 +3,6 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::attn::spelling;
 use super::expr::{Exprs, Place, float};
 use super::options::{Field, Setting, Struct, always, one_size, size, switched};
 use super::{Module, doc, mlp, rows};
@@ -104,7 +103,7 @@ fn router(module: &mut Module, table: &str, moe: &Moe) -> Field {
     options.extend(router_options(&exprs, router, select_bias.as_ref()));
     let text = format!(
         "{}: `[{}, hidden_size]`",
-        spelling(&router.name),
+        doc::spellings([&router.name]),
         doc::symbol(&moe.experts, "experts")
     );
     let rest = (options.len() < 12).then(|| quote!(..RouterOptions::default()));
@@ -230,11 +229,7 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
         GateUpSource::Split { .. } => None,
     });
     let down = part(&|source| Some(source.down.clone()));
-    let names: Vec<_> = [&gate, &up, &gate_up, &down]
-        .into_iter()
-        .flatten()
-        .map(spelling)
-        .collect();
+    let names = doc::spellings([&gate, &up, &gate_up, &down].into_iter().flatten());
     let mut constant = |key: &str, name: Option<Name>| {
         name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name))
     };
@@ -271,7 +266,7 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
         doc::symbol(&moe.experts, "experts"),
         doc::symbol(&moe.inter, "inter"),
     );
-    let text = format!("{}: {e} gated MLPs of width `{i}`", names.join(", "));
+    let text = format!("{names}: `{e}` gated MLPs of width `{i}`");
     let load = quote! {
         Experts::load(
             w,

@@ -135,7 +135,7 @@ pub(super) fn load(module: &mut Module, norm: &NormInstance, constant: &str) -> 
 /// The doc comment of a norm's field.
 pub(super) fn text(norm: &NormInstance) -> String {
     match &norm.name {
-        Some(name) => format!("{}: `[hidden_size]`", super::attn::spelling(name)),
+        Some(name) => format!("{}: `[hidden_size]`", super::doc::spellings([name])),
         None => "Without a weight.".into(),
     }
 }
