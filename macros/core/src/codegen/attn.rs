@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use super::expr::{Exprs, Place};
 use super::options::{Field, Setting, Struct, always, optional_size, switched};
 use super::{Module, doc, mentions, mlp, norm, rope, rows};
-use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope};
+use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope, Value};
 
 /// The struct of an attention that a layer calls `calls` times.
 pub(super) fn attention(
@@ -74,14 +74,12 @@ impl Attention<'_> {
                 quote!(Heads::new(#q, #kv, #dim, #v_dim)?),
             ),
         ];
-        lets.push((format_ident!("bias"), exprs.boolean(&gqa.bias)));
-        lets.push((
-            format_ident!("transposed"),
-            exprs.boolean(&gqa.transposed),
-        ));
+        lets.extend(flag_let(&exprs, &gqa.bias, "bias"));
+        lets.extend(flag_let(&exprs, &gqa.transposed, "transposed"));
         lets.extend(self.parts.clone().map(|parts| (format_ident!("parts"), parts)));
         for (name, value) in [("window", &gqa.window), ("chunk", &gqa.chunk)] {
-            lets.push((format_ident!("{name}"), optional_size(&exprs, value, name)));
+            let size = optional_size(&exprs, value, name);
+            lets.extend((!is_word(&size)).then(|| (format_ident!("{name}"), size)));
         }
         lets
     }
@@ -522,7 +520,7 @@ impl Attention<'_> {
 }
 
 /// A bool that is a literal, else the local `name`.
-pub(super) fn flag(value: &crate::ir::Value, name: &str) -> TokenStream {
+pub(super) fn flag(value: &Value, name: &str) -> TokenStream {
     if always(value, true) {
         quote!(true)
     } else if always(value, false) {
@@ -531,6 +529,12 @@ pub(super) fn flag(value: &crate::ir::Value, name: &str) -> TokenStream {
         let name = format_ident!("{name}");
         quote!(#name)
     }
+}
+
+/// `let name = ..`, unless [`flag`] is a literal.
+pub(super) fn flag_let(exprs: &Exprs, value: &Value, name: &str) -> Option<(Ident, TokenStream)> {
+    let literal = always(value, true) || always(value, false);
+    (!literal).then(|| (format_ident!("{name}"), exprs.boolean(value)))
 }
 
 /// A field as an argument: `&self.f`, or of an `Option` `self.f.as_ref()`.

@@ -280,7 +280,7 @@ impl<'m> Exprs<'m> {
             }
             ExprKind::Neg(inner) => {
                 let code = self.to(inner, Type::Number);
-                let inner = code.within(Binding::Unary);
+                let inner = code.within(Binding::Postfix);
                 Code {
                     literal: code.literal,
                     ..Code::new(quote!(-#inner), Binding::Unary)

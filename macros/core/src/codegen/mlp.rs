@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
-use super::attn::flag;
+use super::attn::{flag, flag_let};
 use super::expr::{Exprs, Place, float};
 use super::options::{Field, Struct, constant, size};
 use super::{Module, doc, rows};
@@ -40,15 +40,10 @@ pub(super) fn mlp(
         }
     };
     let (bias, transposed) = (flag(&mlp.bias, "bias"), flag(&mlp.transposed, "transposed"));
-    let lets = vec![
-        hidden(module),
-        (
-            format_ident!("inter"),
-            size(&exprs, &mlp.inter, &format!("{table}.inter")),
-        ),
-        (format_ident!("bias"), exprs.boolean(&mlp.bias)),
-        (format_ident!("transposed"), exprs.boolean(&mlp.transposed)),
-    ];
+    let inter = size(&exprs, &mlp.inter, &format!("{table}.inter"));
+    let mut lets = vec![hidden(module), (format_ident!("inter"), inter)];
+    lets.extend(flag_let(&exprs, &mlp.bias, "bias"));
+    lets.extend(flag_let(&exprs, &mlp.transposed, "transposed"));
     let down = module.constant(&format!("{table}_down"), "_PROJ", &mlp.down);
     let value = quote!(Linear::stacked(w, &[(#down, hidden)], inter, #bias, #transposed)?);
     fields.push(Field::new(
