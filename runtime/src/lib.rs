@@ -6,6 +6,7 @@ pub mod config;
 pub mod cpu;
 mod error;
 pub mod kv_cache;
+pub mod models;
 pub mod nn;
 pub mod sampling;
 pub mod stop;

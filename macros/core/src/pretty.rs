@@ -30,11 +30,21 @@ fn refill_imports(lines: &mut Vec<String>) {
         }
         let margin = " ".repeat(indent(open) + 4);
         let rest = lines.get(at..).unwrap_or_default();
-        let length = rest.iter().take_while(|line| line.starts_with(&margin)).count();
-        let names: Vec<String> = rest.iter().take(length).flat_map(|line| line.split_whitespace()).map(str::to_owned).collect();
+        let length = rest
+            .iter()
+            .take_while(|line| line.starts_with(&margin))
+            .count();
+        let names: Vec<String> = rest
+            .iter()
+            .take(length)
+            .flat_map(|line| line.split_whitespace())
+            .map(str::to_owned)
+            .collect();
         let mut filled = vec![margin.clone()];
         for name in names {
-            let full = filled.last().is_none_or(|line| line.len() + 1 + name.len() > WIDTH);
+            let full = filled
+                .last()
+                .is_none_or(|line| line.len() + 1 + name.len() > WIDTH);
             if full {
                 filled.push(margin.clone());
             }
@@ -54,8 +64,12 @@ fn join(lines: &mut Vec<String>) -> bool {
     let mut changed = false;
     let mut at = 0;
     while at < lines.len() {
-        let joined = joined_list(lines, at).or_else(|| joined_chain(lines, at)).or_else(|| joined_if(lines, at));
-        let joined = joined.map(|(line, end)| (vec![line], end)).or_else(|| overflowing(lines, at));
+        let joined = joined_list(lines, at)
+            .or_else(|| joined_chain(lines, at))
+            .or_else(|| joined_if(lines, at));
+        let joined = joined
+            .map(|(line, end)| (vec![line], end))
+            .or_else(|| overflowing(lines, at));
         match joined {
             Some((joined, end)) => {
                 lines.splice(at..end, joined);
@@ -158,14 +172,21 @@ fn joined_if(lines: &[String], at: usize) -> Option<(String, usize)> {
         return None;
     };
     let start = first.find("if ")?;
-    let inner = |line: &str| indent(line) == indent(first) + 4 && !line.ends_with([';', '{', '(', '|']);
+    let inner =
+        |line: &str| indent(line) == indent(first) + 4 && !line.ends_with([';', '{', '(', '|']);
     let fits = first.ends_with('{') && other.trim() == "} else {" && end.trim().starts_with('}');
     let before = first.get(..start)?;
-    let value = before.trim().is_empty() || before.ends_with(['(', ' ']) && !before.ends_with("else ");
+    let value =
+        before.trim().is_empty() || before.ends_with(['(', ' ']) && !before.ends_with("else ");
     if !fits || !value || before.trim_start().starts_with("//") || !inner(yes) || !inner(no) {
         return None;
     }
-    let line = format!("{first} {} }} else {{ {} {}", yes.trim(), no.trim(), end.trim());
+    let line = format!(
+        "{first} {} }} else {{ {} {}",
+        yes.trim(),
+        no.trim(),
+        end.trim()
+    );
     let statement = before.trim().is_empty() && end.trim() == "}";
     let width = line.chars().count();
     (!statement && width - start <= IF_WIDTH && width <= WIDTH).then_some((line, at + 5))
@@ -173,31 +194,56 @@ fn joined_if(lines: &[String], at: usize) -> Option<(String, usize)> {
 
 /// A call whose last argument is a block, with that block's first line beside the others.
 fn overflowing(lines: &[String], at: usize) -> Option<(Vec<String>, usize)> {
-    let open = lines.get(at).filter(|line| line.ends_with('(') && !line.trim_start().starts_with("//"))?;
+    let open = lines
+        .get(at)
+        .filter(|line| line.ends_with('(') && !line.trim_start().starts_with("//"))?;
     let depth = indent(open) + 4;
-    let length = lines.get(at + 1..)?.iter().take_while(|line| indent(line) >= depth).count();
-    let end = lines.get(at + 1 + length).filter(|line| line.trim_start().starts_with(')'))?;
+    let length = lines
+        .get(at + 1..)?
+        .iter()
+        .take_while(|line| indent(line) >= depth)
+        .count();
+    let end = lines
+        .get(at + 1 + length)
+        .filter(|line| line.trim_start().starts_with(')'))?;
     let inner = lines.get(at + 1..at + 1 + length)?;
-    let simple = inner.iter().take_while(|line| indent(line) == depth && line.ends_with(',') && !line.trim().starts_with('}'));
+    let simple = inner.iter().take_while(|line| {
+        indent(line) == depth && line.ends_with(',') && !line.trim().starts_with('}')
+    });
     let simple = simple.count();
     let (before, block) = (inner.get(..simple)?, inner.get(simple..)?);
     let (first, rest) = block.split_first()?;
     let (last, body) = rest.split_last()?;
     let opens = indent(first) == depth && first.ends_with(['{', '[']);
-    let one = body.iter().all(|line| indent(line) > depth || line.trim() == "} else {" || line.trim().starts_with("} else if"));
+    let one = body.iter().all(|line| {
+        indent(line) > depth || line.trim() == "} else {" || line.trim().starts_with("} else if")
+    });
     let closes = indent(last) == depth && last.trim().starts_with(['}', ']']);
     if !opens || !one || !closes {
         return None;
     }
-    let before: String = before.iter().map(|line| format!("{} ", line.trim())).collect();
+    let before: String = before
+        .iter()
+        .map(|line| format!("{} ", line.trim()))
+        .collect();
     let head = format!("{open}{before}{}", first.trim());
     if head.chars().count() > WIDTH {
         return None;
     }
     let last = last.trim();
-    let tail = format!("{}{}{}", " ".repeat(depth - 4), last.strip_suffix(',').unwrap_or(last), end.trim());
-    let body = body.iter().map(|line| line.get(4..).unwrap_or(line).to_owned());
-    Some((std::iter::once(head).chain(body).chain([tail]).collect(), at + length + 2))
+    let tail = format!(
+        "{}{}{}",
+        " ".repeat(depth - 4),
+        last.strip_suffix(',').unwrap_or(last),
+        end.trim()
+    );
+    let body = body
+        .iter()
+        .map(|line| line.get(4..).unwrap_or(line).to_owned());
+    Some((
+        std::iter::once(head).chain(body).chain([tail]).collect(),
+        at + length + 2,
+    ))
 }
 
 /// Blank lines between items; constants without docs stay together.

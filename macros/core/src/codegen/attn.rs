@@ -76,7 +76,11 @@ impl Attention<'_> {
         ];
         lets.extend(flag_let(&exprs, &gqa.bias, "bias"));
         lets.extend(flag_let(&exprs, &gqa.transposed, "transposed"));
-        lets.extend(self.parts.clone().map(|parts| (format_ident!("parts"), parts)));
+        lets.extend(
+            self.parts
+                .clone()
+                .map(|parts| (format_ident!("parts"), parts)),
+        );
         for (name, value) in [("window", &gqa.window), ("chunk", &gqa.chunk)] {
             let size = optional_size(&exprs, value, name);
             lets.extend((!is_word(&size)).then(|| (format_ident!("{name}"), size)));
@@ -173,8 +177,13 @@ impl Attention<'_> {
         let parts = |source: &Option<QkvSource>| match source {
             Some(QkvSource::Split { v, .. }) => {
                 let rows = ["q_rows", "k_rows", "v_rows"].map(|rows| format_ident!("{rows}"));
-                let parts = constants.iter().zip(rows).take(if v.is_some() { 3 } else { 2 });
-                let parts = parts.filter_map(|(name, rows)| name.as_ref().map(|name| quote!((#name, heads.#rows()))));
+                let parts = constants
+                    .iter()
+                    .zip(rows)
+                    .take(if v.is_some() { 3 } else { 2 });
+                let parts = parts.filter_map(|(name, rows)| {
+                    name.as_ref().map(|name| quote!((#name, heads.#rows())))
+                });
                 quote!([#(#parts),*])
             }
             _ => quote!(),
@@ -296,8 +305,7 @@ impl Attention<'_> {
         let exprs = Exprs::new(&module.idents, Place::Load);
         let value = quote!(rope(#(#arguments,)* heads.dim)?);
         let (ty, value) = switched(&exprs, &rope.on, quote!(Rope), value);
-        self.fields
-            .push(Field::new("rope", ty, "", value));
+        self.fields.push(Field::new("rope", ty, "", value));
         let argument = reference("rope", always(&rope.on, true));
         quote!(.rope(#argument))
     }
@@ -329,11 +337,12 @@ impl Attention<'_> {
 
     fn slot(&mut self, module: &Module) {
         let exprs = Exprs::new(&module.idents, Place::Load);
-        let [window, chunk] = [("window", &self.gqa.window), ("chunk", &self.gqa.chunk)].map(|(name, value)| {
-            let size = optional_size(&exprs, value, name);
-            let name = format_ident!("{name}");
-            if is_word(&size) { size } else { quote!(#name) }
-        });
+        let [window, chunk] =
+            [("window", &self.gqa.window), ("chunk", &self.gqa.chunk)].map(|(name, value)| {
+                let size = optional_size(&exprs, value, name);
+                let name = format_ident!("{name}");
+                if is_word(&size) { size } else { quote!(#name) }
+            });
         let slot = quote!(w.kv_slot(heads, #window, #chunk)?);
         let shared =
             |source: &Option<QkvSource>| matches!(source, Some(QkvSource::Split { v: None, .. }));
@@ -356,12 +365,7 @@ impl Attention<'_> {
                 (quote!([KvSlot; #calls]), quote!([#(#slots),*]))
             }
         };
-        self.fields.push(Field::new(
-            "kv",
-            ty,
-            "",
-            value,
-        ));
+        self.fields.push(Field::new("kv", ty, "", value));
     }
 
     /// The calls on `attend`.
@@ -512,7 +516,10 @@ impl Attention<'_> {
         } else {
             "head_dim"
         };
-        let text = format!("{}: `[hidden_size, heads * {dim}]`", doc::spellings([&self.gqa.o]));
+        let text = format!(
+            "{}: `[hidden_size, heads * {dim}]`",
+            doc::spellings([&self.gqa.o])
+        );
         let value = quote!(Linear::stacked(w, &[(#constant, hidden)], heads.out_rows(), #bias, #transposed)?);
         self.fields
             .push(Field::new("o", quote!(Linear), text, value));

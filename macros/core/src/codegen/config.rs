@@ -241,7 +241,11 @@ fn let_method(exprs: &Exprs, idents: &Idents, item: &Let) -> TokenStream {
     let i = per_layer.then(|| quote!(i: usize));
     let ty = rust_type(item.expr.ty);
     let body = exprs.to(&item.expr, item.expr.ty).result();
-    let text = doc(&format!("`let {}`: `{}`.", item.name, doc::spec(&item.expr)));
+    let text = doc(&format!(
+        "`let {}`: `{}`.",
+        item.name,
+        doc::spec(&item.expr)
+    ));
     quote! {
         #text
         pub fn #ident(&self, #i) -> Result<#ty> {

@@ -4,9 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::Idents;
-use crate::ir::{
-    BinaryOp, Expr, ExprKind, Field, FieldDefault, Function, Name, PerFormat, Value,
-};
+use crate::ir::{BinaryOp, Expr, ExprKind, Field, FieldDefault, Function, Name, PerFormat, Value};
 
 /// Width of doc comments, without indentation.
 const WIDTH: usize = 98;
@@ -14,7 +12,13 @@ const WIDTH: usize = 98;
 /// `text` as doc comment, a line each.
 pub(super) fn doc(text: &str) -> TokenStream {
     let lines = text.lines().flat_map(wrap);
-    let lines = lines.map(|line| if line.is_empty() { line } else { format!(" {line}") });
+    let lines = lines.map(|line| {
+        if line.is_empty() {
+            line
+        } else {
+            format!(" {line}")
+        }
+    });
     quote!(#(#[doc = #lines])*)
 }
 
@@ -23,7 +27,9 @@ fn wrap(line: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut code = false;
     for word in line.split(' ') {
-        let Some(last) = lines.last_mut() else { continue };
+        let Some(last) = lines.last_mut() else {
+            continue;
+        };
         if !code && !last.is_empty() && last.chars().count() + 1 + word.chars().count() > WIDTH {
             lines.push(word.to_owned());
         } else {
@@ -59,7 +65,11 @@ pub(super) fn field(idents: &Idents, field: &Field) -> String {
         places.push(keys.join(" or "));
     }
     if let Some(key) = field.gguf_key.as_ref().filter(|_| idents.gguf) {
-        places.push(if idents.hf { format!("in GGUF `{key}`") } else { format!("`{key}`") });
+        places.push(if idents.hf {
+            format!("in GGUF `{key}`")
+        } else {
+            format!("`{key}`")
+        });
     }
     let default = match &field.default {
         PerFormat {
@@ -75,7 +85,13 @@ pub(super) fn field(idents: &Idents, field: &Field) -> String {
             }
         }
     };
-    places.extend(default.map(|default| if places.is_empty() { default } else { format!("else {default}") }));
+    places.extend(default.map(|default| {
+        if places.is_empty() {
+            default
+        } else {
+            format!("else {default}")
+        }
+    }));
     let mut text = places.join(", ");
     if let Some(first) = text.get(..1).map(str::to_ascii_uppercase) {
         text.replace_range(..1, &first);
@@ -100,14 +116,21 @@ pub(super) fn spellings<'n>(names: impl IntoIterator<Item = &'n Name>) -> String
     let names: Vec<_> = names.into_iter().map(|name| &name.names).collect();
     let mut spelled: Vec<_> = names.iter().filter_map(|name| name.hf.as_deref()).collect();
     if spelled.is_empty() {
-        spelled = names.iter().filter_map(|name| name.gguf.as_deref()).collect();
+        spelled = names
+            .iter()
+            .filter_map(|name| name.gguf.as_deref())
+            .collect();
     }
     let several = spelled.len() > 1;
     let short = |name: &str| match name.rsplit_once('.') {
         Some((_, last)) if several => format!("`{last}`"),
         _ => format!("`{name}`"),
     };
-    spelled.into_iter().map(short).collect::<Vec<_>>().join(", ")
+    spelled
+        .into_iter()
+        .map(short)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A value as a symbol in a shape: a field's name, a number, else `fallback`.

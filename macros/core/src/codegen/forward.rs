@@ -30,9 +30,8 @@ pub(super) fn forward(layout: &Layout, steps: &[crate::ir::Step]) -> TokenStream
     } else {
         quote!(_)
     };
-    let mut text = vec![
-        "Runs the steps on the residual stream `x`, `[tokens, hidden_size]`:".to_owned(),
-    ];
+    let mut text =
+        vec!["Runs the steps on the residual stream `x`, `[tokens, hidden_size]`:".to_owned()];
     text.extend(steps.iter().map(|step| format!("* `{}`", step.text.trim())));
     let text = doc::doc(&text.join("\n"));
     quote! {

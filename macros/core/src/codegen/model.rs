@@ -39,7 +39,10 @@ pub(super) fn embedding(module: &mut Module) -> Embedding {
     let value = quote! {
         Embedding::load(w, #tokens, EmbeddingOptions { vocab, hidden, scale: #scale, positions: #positions })?
     };
-    let text = format!("{}: `[vocab_size, hidden_size]`", doc::spellings([&embed.tokens]));
+    let text = format!(
+        "{}: `[vocab_size, hidden_size]`",
+        doc::spellings([&embed.tokens])
+    );
     let embed_norm = embed
         .norm
         .as_ref()
@@ -90,7 +93,10 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     fields.push(Field::new(
         "out",
         quote!(Linear),
-        format!("{}: `[vocab_size, hidden_size]`", doc::spellings([&head.out])),
+        format!(
+            "{}: `[vocab_size, hidden_size]`",
+            doc::spellings([&head.out])
+        ),
         value,
     ));
     let scale = match Setting::number(&exprs, &head.scale, false) {
