@@ -1,14 +1,12 @@
 //! `[config]`: fields, their types, keys and defaults.
 
 use super::Checker;
-use super::names::Reads;
+use super::defaults::{kind_of_default, may_give_none};
 use super::values::{Section, columns};
 use crate::diagnostic::nearest;
-use crate::expr::{Ast, AstKind, parse};
-use crate::ir::{BinaryOp, ExprKind, Field, FieldDefault, FieldKind, Format, PerFormat, Type};
+use crate::ir::{Field, FieldDefault, FieldKind, Format, PerFormat, Type};
 use crate::source::Span;
 use crate::spec::{Entry, Node, Table, Value};
-use crate::types::{Scope, Want};
 
 /// Words of `type`, without those that end in `?`.
 const TYPES: [(&str, FieldKind); 9] = [
@@ -23,18 +21,15 @@ const TYPES: [(&str, FieldKind); 9] = [
     ("[str]", FieldKind::Strs),
 ];
 
-/// The default that is no expression.
-const ROWS_OF_EMBEDDING: &str = "rows(embed.tokens)";
-
 /// A declared field.
 pub(crate) struct FieldDecl<'a> {
     pub(crate) name: String,
-    kind: FieldKind,
-    optional: bool,
+    pub(super) kind: FieldKind,
+    pub(super) optional: bool,
     pub(crate) ty: Type,
     hf_keys: Vec<String>,
     gguf_key: Option<String>,
-    default: PerFormat<Option<&'a Node>>,
+    pub(super) default: PerFormat<Option<&'a Node>>,
     /// Whether the spec's own file says something about it.
     own: bool,
     span: Span,
@@ -104,39 +99,8 @@ impl<'a> Checker<'a> {
         if let Some(table) = layers.spec.and_then(|entry| entry.node.table()) {
             self.known_field_keys(name, entry, table);
         }
-        let hf_keys = match layers.get("hf") {
-            None => vec![name.to_string()],
-            Some(node) => match &node.value {
-                Value::Text(text) => vec![text.value.clone()],
-                Value::List(_) => {
-                    let keys = self.strings("hf", node);
-                    keys.iter()
-                        .filter_map(|node| node.text())
-                        .map(|text| text.value.clone())
-                        .collect()
-                }
-                _ => {
-                    let error =
-                        self.wrong_form("hf", node, "a key of config.json, or a list of keys");
-                    error.help("values per format belong to `default = { hf = .., gguf = .. }`");
-                    return None;
-                }
-            },
-        };
-        let gguf_key = match layers.get("gguf") {
-            None => None,
-            Some(node) => match node.text() {
-                Some(text) => Some(text.value.clone()),
-                None => {
-                    self.wrong_form(
-                        "gguf",
-                        node,
-                        "a metadata key without the architecture in front",
-                    );
-                    return None;
-                }
-            },
-        };
+        let hf_keys = self.hf_keys(name, layers)?;
+        let gguf_key = self.gguf_key(layers)?;
         let default = layers.get("default");
         let default = default.map_or(PerFormat::both(None), |node| {
             columns(node).unwrap_or(PerFormat::both(Some(node)))
@@ -165,6 +129,40 @@ impl<'a> Checker<'a> {
         };
         self.reachable(&decl);
         Some(decl)
+    }
+
+    /// Keys in config.json: the field's own name unless told.
+    fn hf_keys(&mut self, name: &str, layers: &Layers<'a>) -> Option<Vec<String>> {
+        let Some(node) = layers.get("hf") else {
+            return Some(vec![name.to_string()]);
+        };
+        let keys = match &node.value {
+            Value::Text(_) => vec![node],
+            Value::List(_) => self.strings("hf", node),
+            _ => {
+                let takes = "a key of config.json, or a list of keys";
+                let error = self.wrong_form("hf", node, takes);
+                error.help("values per format belong to `default = { hf = .., gguf = .. }`");
+                return None;
+            }
+        };
+        let texts = keys.iter().filter_map(|node| node.text());
+        Some(texts.map(|text| text.value.clone()).collect())
+    }
+
+    /// The metadata key; the inner `None`: there is none.
+    fn gguf_key(&mut self, layers: &Layers<'a>) -> Option<Option<String>> {
+        let Some(node) = layers.get("gguf") else {
+            return Some(None);
+        };
+        match node.text() {
+            Some(text) => Some(Some(text.value.clone())),
+            None => {
+                let takes = "a metadata key without the architecture in front";
+                self.wrong_form("gguf", node, takes);
+                None
+            }
+        }
     }
 
     /// A field that no served format can ever give a value is a mistake.
@@ -256,141 +254,6 @@ impl<'a> Checker<'a> {
         Some(common)
     }
 
-    /// Types the defaults of all fields. Mistakes in those that nothing reads count only in the spec's own file.
-    pub(crate) fn defaults(&mut self) -> Vec<FieldInfo> {
-        (0..self.names.fields.len())
-            .map(|index| self.default_of(index))
-            .collect()
-    }
-
-    fn default_of(&mut self, index: usize) -> FieldInfo {
-        let decl = &self.names.fields[index];
-        let (kind, ty, nodes) = (decl.kind, decl.ty, decl.default.clone());
-        let outer = std::mem::take(&mut self.reads);
-        let before = self.diagnostics.len();
-        let same = match (nodes.hf, nodes.gguf) {
-            (Some(hf), Some(gguf)) => hf.span == gguf.span,
-            _ => false,
-        };
-        let mut typed = |format: Format| {
-            let node = (*nodes.get(format))?;
-            self.one_default(node, kind, ty)
-        };
-        let hf = typed(Format::Hf);
-        let gguf = if same {
-            hf.clone()
-        } else {
-            typed(Format::Gguf)
-        };
-        let errors = self.diagnostics.split_off(before);
-        FieldInfo {
-            default: PerFormat { hf, gguf },
-            reads: std::mem::replace(&mut self.reads, outer),
-            errors,
-        }
-    }
-
-    fn one_default(&mut self, node: &'a Node, kind: FieldKind, ty: Type) -> Option<FieldDefault> {
-        let element = match kind {
-            FieldKind::Ints | FieldKind::Floats => Some(Want::Number),
-            FieldKind::Bools => Some(Want::Bool),
-            FieldKind::Strs => Some(Want::Str),
-            _ => None,
-        };
-        if let (Some(want), Value::List(items)) = (element, &node.value) {
-            return self.list_default(items, kind, want);
-        }
-        match (&node.value, kind) {
-            (Value::Text(text), FieldKind::Str | FieldKind::Act) => {
-                if kind == FieldKind::Act && !super::mlp::ACTIVATIONS.contains(&text.value.as_str())
-                {
-                    self.unknown_word(
-                        "activation",
-                        node.span,
-                        &text.value,
-                        &super::mlp::ACTIVATIONS,
-                    );
-                    return None;
-                }
-                let word = self.literal(ExprKind::Str(text.value.clone()), Type::Str, node.span);
-                Some(FieldDefault::Expr(word))
-            }
-            (Value::Text(text), _) if text.value == ROWS_OF_EMBEDDING && element.is_none() => {
-                Some(FieldDefault::RowsOfEmbedding)
-            }
-            (Value::Text(_), _) => {
-                let scope = if element.is_some() {
-                    Scope::LAYER
-                } else {
-                    Scope::ONCE
-                };
-                let want = element.unwrap_or(match ty {
-                    Type::Bool => Want::Bool,
-                    Type::OptBool => Want::OptBool,
-                    Type::Number => Want::Number,
-                    _ => Want::OptNumber,
-                });
-                Some(FieldDefault::Expr(
-                    self.scalar("default", node, want, scope)?,
-                ))
-            }
-            (Value::Float(value), FieldKind::Int) if value.fract() != 0.0 => {
-                self.wrong_form("default", node, "an integer");
-                None
-            }
-            (
-                Value::Integer(_) | Value::Float(_),
-                FieldKind::Int | FieldKind::Float | FieldKind::OneOrEach,
-            ) => Some(FieldDefault::Expr(self.scalar(
-                "default",
-                node,
-                Want::Number,
-                Scope::ONCE,
-            )?)),
-            (Value::Bool(_), FieldKind::Bool) => Some(FieldDefault::Expr(self.scalar(
-                "default",
-                node,
-                Want::Bool,
-                Scope::ONCE,
-            )?)),
-            _ => {
-                self.wrong_form("default", node, describe(kind));
-                None
-            }
-        }
-    }
-
-    fn list_default(
-        &mut self,
-        items: &'a [Node],
-        kind: FieldKind,
-        want: Want,
-    ) -> Option<FieldDefault> {
-        let mut exprs = Vec::new();
-        for item in items {
-            let expr = match (&item.value, want) {
-                (Value::Text(text), Want::Str) => {
-                    Some(self.literal(ExprKind::Str(text.value.clone()), Type::Str, item.span))
-                }
-                (Value::Integer(_), Want::Number) | (Value::Bool(_), Want::Bool) => {
-                    self.scalar("default", item, want, Scope::ONCE)
-                }
-                (Value::Float(value), Want::Number)
-                    if kind == FieldKind::Floats || value.fract() == 0.0 =>
-                {
-                    self.scalar("default", item, want, Scope::ONCE)
-                }
-                _ => None,
-            };
-            let Some(expr) = expr else {
-                self.wrong_form("default", item, describe(kind));
-                return None;
-            };
-            exprs.push(expr);
-        }
-        Some(FieldDefault::List(exprs))
-    }
-
     /// The field as the IR has it.
     pub(crate) fn ir_field(&self, index: usize, default: PerFormat<Option<FieldDefault>>) -> Field {
         let decl = &self.names.fields[index];
@@ -412,26 +275,6 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// A field's typed default, what it reads, and what is wrong with it.
-pub(crate) struct FieldInfo {
-    pub(crate) default: PerFormat<Option<FieldDefault>>,
-    pub(crate) reads: Reads,
-    pub(crate) errors: Vec<crate::diagnostic::Diagnostic>,
-}
-
-fn describe(kind: FieldKind) -> &'static str {
-    match kind {
-        FieldKind::Int => "an integer or an expression in a string",
-        FieldKind::Float | FieldKind::OneOrEach => "a number or an expression in a string",
-        FieldKind::Bool => "a bool or an expression in a string",
-        FieldKind::Str | FieldKind::Act => "a word",
-        FieldKind::Ints => "a list of integers, or an expression in a string",
-        FieldKind::Floats => "a list of numbers, or an expression in a string",
-        FieldKind::Bools => "a list of bools, or an expression in a string",
-        FieldKind::Strs => "a list of strings, or an expression in a string",
-    }
-}
-
 fn type_of(kind: FieldKind) -> Type {
     match kind {
         FieldKind::Int | FieldKind::Float => Type::Number,
@@ -450,62 +293,5 @@ fn optional(ty: Type) -> Type {
         Type::Bool => Type::OptBool,
         Type::Str => Type::OptStr,
         other => other,
-    }
-}
-
-fn kind_of_default(node: &Node) -> FieldKind {
-    match &node.value {
-        Value::Bool(_) => FieldKind::Bool,
-        Value::Integer(_) | Value::Float(_) => FieldKind::Float,
-        Value::List(items) => match items.first().map(|item| &item.value) {
-            Some(Value::Text(_)) => FieldKind::Strs,
-            Some(Value::Bool(_)) => FieldKind::Bools,
-            _ => FieldKind::Floats,
-        },
-        Value::Text(text) if parse(&text.value).is_ok_and(|ast| gives_bool(&ast)) => {
-            FieldKind::Bool
-        }
-        _ => FieldKind::OneOrEach,
-    }
-}
-
-/// Whether an expression gives a bool, as far as its form tells.
-fn gives_bool(ast: &Ast) -> bool {
-    match &ast.kind {
-        AstKind::Name(name) => name == "true" || name == "false",
-        AstKind::Not(_) => true,
-        AstKind::Binary(op, _, _) => {
-            use BinaryOp::{And, Eq, Ge, Gt, Le, Lt, Ne, Or};
-            matches!(op, Or | And | Eq | Ne | Lt | Le | Gt | Ge)
-        }
-        AstKind::If(_, yes, _) => gives_bool(yes),
-        AstKind::Call(name, _, _) => name == "contains",
-        _ => false,
-    }
-}
-
-/// Whether a field that is not marked `?` has a default that may be none.
-fn may_give_none(decl: &FieldDecl, all: &[FieldDecl]) -> bool {
-    if matches!(decl.kind, FieldKind::Str | FieldKind::Act) {
-        return false;
-    }
-    let texts = [decl.default.hf, decl.default.gguf]
-        .into_iter()
-        .flatten()
-        .filter_map(Node::text);
-    let mut asts = texts.filter_map(|text| parse(&text.value).ok());
-    asts.any(|ast| none_in(&ast, all))
-}
-
-fn none_in(ast: &Ast, all: &[FieldDecl]) -> bool {
-    match &ast.kind {
-        AstKind::Name(name) => {
-            name == "none"
-                || all
-                    .iter()
-                    .any(|field| field.optional && field.name == *name)
-        }
-        AstKind::If(_, yes, no) => none_in(yes, all) || none_in(no, all),
-        _ => false,
     }
 }

@@ -5,6 +5,7 @@ mod choice;
 mod claims;
 mod components;
 mod config;
+mod defaults;
 mod head;
 mod layers;
 mod mlp;
@@ -14,6 +15,7 @@ mod norm;
 mod rope;
 mod rows;
 mod spec;
+mod steps;
 mod tensor_names;
 mod values;
 

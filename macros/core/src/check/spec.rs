@@ -281,7 +281,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The fields and lets that something reads, directly or through others. Tells mistakes in the defaults.
-    fn used(&mut self, defaults: &[super::config::FieldInfo]) -> (Vec<Field>, Vec<Let>) {
+    fn used(&mut self, defaults: &[super::defaults::FieldInfo]) -> (Vec<Field>, Vec<Let>) {
         let mut all = Reads::default();
         let mut open: Vec<Reads> = vec![self.reads.clone()];
         while let Some(reads) = open.pop() {
