@@ -5,6 +5,7 @@ extern crate self as inferno_runtime;
 pub mod config;
 pub mod cpu;
 mod error;
+pub mod hub;
 pub mod kv_cache;
 pub mod models;
 pub mod nn;

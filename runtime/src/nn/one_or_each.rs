@@ -22,7 +22,9 @@ impl OneOrEach {
         match self {
             Self::None => Ok(None),
             Self::One(value) => Ok(Some(*value)),
-            Self::Each(_) => setting("an expression of the spec needs one number where this checkpoint has a list"),
+            Self::Each(_) => setting(
+                "an expression of the spec needs one number where this checkpoint has a list",
+            ),
         }
     }
 
@@ -45,8 +47,16 @@ mod tests {
     #[test]
     fn each_use_says_what_it_needs() {
         let list = OneOrEach::from(vec![1.0, 2.0]);
-        assert!(OneOrEach::from(8.0).number().is_ok_and(|number| number == 8.0));
-        assert!(OneOrEach::None.optional().is_ok_and(|number| number.is_none()));
+        assert!(
+            OneOrEach::from(8.0)
+                .number()
+                .is_ok_and(|number| number == 8.0)
+        );
+        assert!(
+            OneOrEach::None
+                .optional()
+                .is_ok_and(|number| number.is_none())
+        );
         assert!(OneOrEach::None.number().is_err());
         assert!(list.number().is_err() && list.optional().is_err());
         assert!(list.list().is_ok_and(|list| list == [1.0, 2.0]));
