@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use inferno_macros_core::{Diagnostic, Severity, SpecSet, expand};
-use proc_macro2::{Span, TokenStream};
+use inferno_macros_core::{Severity, SpecSet, expand};
+use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Error, LitStr, parse_macro_input};
 
@@ -23,30 +23,25 @@ pub fn models(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 }
 
 fn models_of(set: &SpecSet, names: &[String], folder: &LitStr) -> TokenStream {
+    let models = expand(set).unwrap_or_else(|found| {
+        let errors = found
+            .iter()
+            .filter(|found| found.severity == Severity::Error);
+        let texts = errors.map(|error| Error::new(folder.span(), error.render_plain()));
+        texts.map(|error| error.to_compile_error()).collect()
+    });
     // Editing a file rebuilds. Relative to the manifest, so that no machine's path gets into the code.
     let paths = names
         .iter()
         .map(|name| format!("/{}/{name}", folder.value()));
-    let tracked =
-        quote!(#(const _: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), #paths));)*);
-    let models = expand(set).unwrap_or_else(|errors| compile_errors(&errors, folder.span()));
-    quote!(#models #tracked)
-}
-
-fn compile_errors(diagnostics: &[Diagnostic], span: Span) -> TokenStream {
-    let errors = diagnostics
-        .iter()
-        .filter(|found| found.severity == Severity::Error);
-    let errors = errors.map(|error| Error::new(span, error.render_plain()).to_compile_error());
-    quote!(#(#errors)*)
+    quote!(#models #(const _: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), #paths));)*)
 }
 
 /// The specs of a folder and their file names, sorted.
 fn read(folder: &str) -> Result<(SpecSet, Vec<String>), String> {
     if Path::new(folder).is_absolute() {
-        return Err(format!(
-            "`{folder}` is absolute; write it relative to Cargo.toml, so that other machines find it"
-        ));
+        let hint = "write it relative to Cargo.toml, so that other machines find it";
+        return Err(format!("`{folder}` is absolute; {hint}"));
     }
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let given = Path::new(&manifest).join(folder);
@@ -61,9 +56,8 @@ fn read(folder: &str) -> Result<(SpecSet, Vec<String>), String> {
         .collect();
     names.sort();
     if !names.iter().any(|name| !name.starts_with('_')) {
-        return Err(format!(
-            "the folder {folder} holds no spec; an architecture is a file <name>.toml"
-        ));
+        let hint = "an architecture is a file <name>.toml";
+        return Err(format!("the folder {folder} holds no spec; {hint}"));
     }
     let mut files = Vec::new();
     for name in &names {
@@ -74,8 +68,6 @@ fn read(folder: &str) -> Result<(SpecSet, Vec<String>), String> {
     // Messages name files as the one who called cargo sees them.
     let here = std::env::current_dir().unwrap_or_default();
     let relative = path.strip_prefix(&here).unwrap_or(&path);
-    Ok((
-        SpecSet::new(files).in_folder(&relative.to_string_lossy()),
-        names,
-    ))
+    let set = SpecSet::new(files).in_folder(&relative.to_string_lossy());
+    Ok((set, names))
 }

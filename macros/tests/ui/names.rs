@@ -1,0 +1,3 @@
+inferno_macros::models!("specs/names");
+
+fn main() {}

@@ -1,0 +1,3 @@
+inferno_macros::models!("specs/set");
+
+fn main() {}

@@ -1,0 +1,3 @@
+inferno_macros::models!("specs/syntax");
+
+fn main() {}
