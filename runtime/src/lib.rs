@@ -2,6 +2,7 @@
 
 extern crate self as inferno_runtime;
 
+pub mod chat;
 pub mod config;
 pub mod cpu;
 mod error;
@@ -9,8 +10,10 @@ pub mod hub;
 pub mod kv_cache;
 pub mod models;
 pub mod nn;
+pub mod prompt;
 pub mod sampling;
 pub mod stop;
+pub mod tokenizer;
 pub mod weights;
 
 pub use error::{Error, Result};
