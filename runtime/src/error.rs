@@ -1,8 +1,12 @@
 //! The error type of the crate: one variant per part, each with a type of its own.
 
+use crate::chat::ChatError;
 use crate::config::ConfigError;
 use crate::kv_cache::CacheError;
 use crate::nn::NnError;
+use crate::prompt::PromptError;
+use crate::sampling::SamplingError;
+use crate::tokenizer::TokenizerError;
 use crate::weights::{CheckpointError, LoadError};
 
 /// Anything that can go wrong between a model folder and a sampled token.
@@ -24,6 +28,18 @@ pub enum Error {
     /// A layer was given settings or shapes that make no sense.
     #[error(transparent)]
     Nn(#[from] NnError),
+    /// A prompt is empty or does not fit.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A sampling option is out of range, or the logits are broken.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// A tokenizer cannot be made or used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A conversation cannot be rendered.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

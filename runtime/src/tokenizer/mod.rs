@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod gguf;
 mod load;
+mod metadata;
 mod pre;
 
 use std::collections::HashSet;
