@@ -16,7 +16,7 @@ pub enum HubError {
     #[error(
         "no model `{name}`: it is no file or folder here, and not among the installed models{}\n\
          hint: give the path of a folder with config.json and *.safetensors, or of a .gguf file; `inferno list` shows what is installed",
-        similar(.similar)
+        similar_names(.similar)
     )]
     NotFound {
         /// The name that was given.
@@ -44,7 +44,7 @@ pub enum HubError {
     },
 }
 
-fn similar(names: &[String]) -> String {
+fn similar_names(names: &[String]) -> String {
     if names.is_empty() {
         String::new()
     } else {
