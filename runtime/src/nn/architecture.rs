@@ -2,10 +2,10 @@
 
 use super::error::NnError;
 use super::{Logits, Name, Step};
-use crate::Result;
 use crate::config::{ConfigFile, Format};
 use crate::cpu::Precision;
-use crate::weights::{Checkpoint, Plan, Weights};
+use crate::weights::{Checkpoint, Mode, Plan, Source, Weights, judge};
+use crate::{Error, Result};
 
 /// How a checkpoint says what it is, and what loads it: one per spec.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,65 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     fn forward(&self, step: &mut Step) -> Result<Logits>;
 }
 
-/// The architecture that serves a checkpoint.
+impl Architecture {
+    /// Whether this architecture is called so in this format.
+    fn is_called(&self, name: &str, format: Format) -> bool {
+        let names = match format {
+            Format::Hf => self.hf,
+            Format::Gguf => self.gguf,
+        };
+        self.formats.contains(&format) && names.contains(&name)
+    }
+
+    /// Whether the checkpoint fulfils the condition; `None` if there is none. A setting that is missing makes it false.
+    fn fits(&self, config: &ConfigFile) -> Result<Option<bool>> {
+        let Some(condition) = self.condition[usize::from(config.format() == Format::Gguf)] else {
+            return Ok(None);
+        };
+        match condition(config) {
+            Ok(fits) => Ok(Some(fits)),
+            Err(Error::Config(error)) if error.is_missing() => Ok(Some(false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn run(
+        &self,
+        config: &ConfigFile,
+        source: Source,
+        mode: Mode,
+    ) -> Result<(Box<dyn Model>, Plan)> {
+        let mut weights = Weights::new(self, config, source, mode)?;
+        let model = (self.load)(&mut weights)?;
+        Ok((model, weights.finish()))
+    }
+
+    /// All that a checkpoint of this architecture would read and hold, and what is wrong with it. Reads no weights.
+    ///
+    /// # Errors
+    /// If a setting is missing or out of range.
+    pub fn plan(&self, config: &ConfigFile, source: Source) -> Result<Plan> {
+        Ok(self.run(config, source, Mode::Planning)?.1)
+    }
+
+    /// A model with random weights that the seed determines.
+    ///
+    /// # Errors
+    /// If a setting is missing or out of range, or there is no memory for the weights.
+    pub fn random(
+        &self,
+        config: &ConfigFile,
+        seed: u64,
+        precision: Precision,
+    ) -> Result<(Box<dyn Model>, Plan)> {
+        let plan = self.plan(config, Source::Random(seed))?;
+        let (model, _) = self.run(config, Source::Random(seed), Mode::Loading(precision))?;
+        Ok((model, plan))
+    }
+}
+
+/// The architecture that serves a checkpoint with these settings: the first name that one of them knows decides, and one
+/// whose condition holds goes before one without.
 ///
 /// # Errors
 /// If none does, or two claim it.
@@ -47,10 +105,76 @@ pub fn select<'a>(
     architectures: &'a [Architecture],
     config: &ConfigFile,
 ) -> Result<&'a Architecture> {
-    let _ = config;
-    architectures
-        .first()
-        .ok_or_else(|| NnError::Architecture("unfinished".into()).into())
+    let format = config.format();
+    let names = config.architectures();
+    let knows = |name: &str| {
+        architectures
+            .iter()
+            .any(|architecture| architecture.is_called(name, format))
+    };
+    let Some(name) = names.iter().find(|name| knows(name)) else {
+        return Err(unknown(architectures, &names, format));
+    };
+    let (mut certain, mut plain) = (Vec::new(), Vec::new());
+    for architecture in architectures
+        .iter()
+        .filter(|architecture| architecture.is_called(name, format))
+    {
+        match architecture.fits(config)? {
+            Some(true) => certain.push(architecture),
+            None => plain.push(architecture),
+            Some(false) => {}
+        }
+    }
+    let claims = if certain.is_empty() { plain } else { certain };
+    match claims[..] {
+        [only] => Ok(only),
+        [] => Err(NnError::Architecture(format!(
+            "{} says `{name}`, but in a variant that no spec serves: the `when` of each is false",
+            config.name()
+        ))
+        .into()),
+        _ => {
+            let specs: Vec<_> = claims
+                .iter()
+                .map(|claim| format!("{}.toml", claim.name))
+                .collect();
+            let message = format!(
+                "{} says `{name}`, which {} claim",
+                config.name(),
+                specs.join(" and ")
+            );
+            Err(
+                NnError::Architecture(format!("{message}; make their `when` exclude each other"))
+                    .into(),
+            )
+        }
+    }
+}
+
+fn unknown(architectures: &[Architecture], names: &[&str], format: Format) -> Error {
+    let mut known: Vec<&str> = architectures
+        .iter()
+        .filter(|architecture| architecture.formats.contains(&format))
+        .flat_map(|architecture| match format {
+            Format::Hf => architecture.hf,
+            Format::Gguf => architecture.gguf,
+        })
+        .copied()
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let said = if names.is_empty() {
+        "no architecture".into()
+    } else {
+        format!("`{}`", names.join("`, `"))
+    };
+    NnError::Architecture(format!(
+        "the checkpoint says {said}, which no spec serves; known are {}. To add one, write model-spec/<name>.toml, as \
+         model-spec/README.md shows, and build again",
+        known.join(", ")
+    ))
+    .into()
 }
 
 /// Plans the whole checkpoint, refuses it with one report of all that is wrong, else loads it.
@@ -62,6 +186,8 @@ pub fn load_model(
     checkpoint: &Checkpoint,
     precision: Precision,
 ) -> Result<(Box<dyn Model>, Plan)> {
-    let _ = (architecture, checkpoint, precision);
-    Err(NnError::Architecture("unfinished".into()).into())
+    let source = Source::Checkpoint(checkpoint);
+    let plan = judge(architecture.plan(checkpoint.config(), source)?, checkpoint)?;
+    let (model, _) = architecture.run(checkpoint.config(), source, Mode::Loading(precision))?;
+    Ok((model, plan))
 }

@@ -30,6 +30,14 @@ pub enum NnError {
         /// Rows of the embedding.
         vocab: usize,
     },
+    /// A position beyond the table of learned positions.
+    #[error("the model has learned {positions} positions; position {position} is beyond them")]
+    Position {
+        /// The position, from 0.
+        position: usize,
+        /// How many there are.
+        positions: usize,
+    },
     /// No architecture serves the checkpoint.
     #[error("{0}")]
     Architecture(String),

@@ -1,13 +1,26 @@
 //! Linear projections.
 
+use std::sync::Arc;
+
 use super::error::setting;
+use super::parallel::for_rows;
 use super::{Activations, Embedding, Name, Rows, Step};
-use crate::Result;
-use crate::weights::Weights;
+use crate::cpu::PackedMatrix;
+use crate::weights::{Matrix, Weights};
+use crate::{Result, cpu};
+
+/// Bytes up to which matrices of one input become one: beyond, a product takes so long that a second one costs nothing,
+/// and weights stay in the file's pages.
+const JOIN_LIMIT: usize = 32 << 20;
 
 /// `y = x Wᵀ (+ b)`, with W `[out, in]`; several projections of one input may be one matrix.
 #[derive(Clone, Debug)]
 pub struct Linear {
+    /// `[_, in]`; their rows one after the other are W.
+    parts: Arc<[PackedMatrix]>,
+    /// `[out]`
+    bias: Option<Arc<[f32]>>,
+    in_features: usize,
     out_features: usize,
 }
 
@@ -23,10 +36,20 @@ impl Linear {
         bias: bool,
         transposed: bool,
     ) -> Result<Self> {
-        let _ = (w, cols, bias, transposed);
-        Ok(Self {
-            out_features: parts.iter().map(|p| p.1).sum(),
-        })
+        let (mut matrices, mut biases) = (Vec::new(), Vec::new());
+        for &(name, rows) in parts {
+            matrices.extend(w.matrix(
+                w.full_name(name)? + ".weight",
+                [rows, cols],
+                transposed,
+                name.at,
+            )?);
+            if bias {
+                biases.extend(w.vector(name, ".bias", rows)?);
+            }
+        }
+        let rows = parts.iter().map(|part| part.1).sum();
+        Self::from_matrices(w, matrices, bias.then_some(biases), [rows, cols])
     }
 
     /// Projections that the file keeps in one matrix.
@@ -41,8 +64,19 @@ impl Linear {
         bias: bool,
         transposed: bool,
     ) -> Result<Self> {
-        let _ = (w, name, rows, cols, bias, transposed);
-        setting("unfinished")
+        let places = rows.places()?;
+        let shape = [rows.total(), cols];
+        let mut matrix = w.matrix(w.full_name(name)? + ".weight", shape, transposed, name.at)?;
+        let mut biases = if bias {
+            Some(w.vector(name, ".bias", shape[0])?)
+        } else {
+            None
+        };
+        if let (Some(places), Some(file)) = (&places, &matrix) {
+            matrix = Some(file.select_rows(places)?);
+            biases = biases.map(|biases| places.iter().map(|place| biases[*place]).collect());
+        }
+        Self::from_matrices(w, matrix.into_iter().collect(), biases, shape)
     }
 
     /// A projection without bias whose number of rows, one of `allowed`, the file decides.
@@ -50,8 +84,13 @@ impl Linear {
     /// # Errors
     /// If the tensor cannot be read.
     pub fn gate(w: &mut Weights, name: Name, allowed: &[usize], cols: usize) -> Result<Self> {
-        let _ = (w, name, allowed, cols);
-        setting("unfinished")
+        let full = w.full_name(name)? + ".weight";
+        let stored = w.rows_of(&full).filter(|rows| allowed.contains(rows));
+        let Some(rows) = stored.or(allowed.first().copied()) else {
+            return setting("a gate needs a number of rows");
+        };
+        let matrix = w.matrix(full, [rows, cols], false, name.at)?;
+        Self::from_matrices(w, matrix.into_iter().collect(), None, [rows, cols])
     }
 
     /// The projection to the vocabulary; of a tied model the embedding. `name` may stand with or without the root.
@@ -67,10 +106,53 @@ impl Linear {
         hidden: usize,
         bias: bool,
     ) -> Result<Self> {
-        let _ = (w, name, embed, tied, hidden, bias);
+        let full = match w.head_name(name) {
+            Err(_) if tied && !bias => String::new(),
+            full => full?,
+        };
+        let matrix = if tied {
+            // The file may have the matrix nevertheless.
+            w.allow(format!("{full}.weight"));
+            embed.matrix().cloned()
+        } else {
+            w.matrix(format!("{full}.weight"), [vocab, hidden], false, name.at)?
+        };
+        let bias = if bias {
+            Some(w.named_vector(format!("{full}.bias"), &[&[vocab]], name.at)?)
+        } else {
+            None
+        };
+        Self::from_matrices(w, matrix.into_iter().collect(), bias, [vocab, hidden])
+    }
+
+    /// A projection of matrices with `rows` rows in all; of none when planning.
+    pub(super) fn from_matrices(
+        w: &Weights,
+        matrices: Vec<Matrix>,
+        bias: Option<Vec<f32>>,
+        [rows, cols]: [usize; 2],
+    ) -> Result<Self> {
+        let parts: Result<Vec<_>> = joined(matrices)?
+            .into_iter()
+            .map(|matrix| w.pack(matrix))
+            .collect();
         Ok(Self {
-            out_features: vocab,
+            parts: parts?.into(),
+            bias: bias.map(Into::into),
+            in_features: cols,
+            out_features: rows,
         })
+    }
+
+    /// A projection to nothing.
+    #[cfg(test)]
+    pub(super) fn empty() -> Self {
+        Self {
+            parts: Arc::new([]),
+            bias: None,
+            in_features: 0,
+            out_features: 0,
+        }
     }
 
     /// Rows of the matrix.
@@ -83,8 +165,54 @@ impl Linear {
     ///
     /// # Errors
     /// If the width of `x` is another.
-    pub fn forward(&self, x: &Activations, step: &Step) -> Result<Activations> {
-        let _ = (x, step);
-        setting("unfinished")
+    pub fn forward(&self, x: &Activations, _step: &Step) -> Result<Activations> {
+        x.check_width("a projection", self.in_features)?;
+        let mut out = vec![0.0; x.tokens() * self.out_features];
+        self.project(&x.values(), x.tokens(), &mut out)?;
+        Activations::new(out, x.tokens(), self.out_features)
     }
+
+    /// `x` `[tokens, in]` → `out` `[tokens, out]`
+    pub(super) fn project(&self, x: &[f32], tokens: usize, out: &mut [f32]) -> Result<()> {
+        if tokens == 0 {
+            return Ok(());
+        }
+        let width = self.out_features;
+        if let [only] = &*self.parts {
+            only.matmul(x, tokens, out)?;
+        } else {
+            let mut column = 0;
+            let mut scratch = Vec::new();
+            for part in self.parts.iter() {
+                let rows = part.rows();
+                if tokens == 1 {
+                    part.matmul(x, 1, &mut out[column..column + rows])?;
+                } else {
+                    scratch.resize(tokens * rows, 0.0);
+                    part.matmul(x, tokens, &mut scratch[..tokens * rows])?;
+                    for (out, part) in out.chunks_exact_mut(width).zip(scratch.chunks_exact(rows)) {
+                        out[column..column + rows].copy_from_slice(part);
+                    }
+                }
+                column += rows;
+            }
+        }
+        if let Some(bias) = &self.bias {
+            for_rows(out, width, |_, rows| {
+                rows.chunks_exact_mut(width)
+                    .for_each(|row| cpu::add(row, bias))
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Small neighbours of one storage type as one matrix.
+fn joined(matrices: Vec<Matrix>) -> Result<Vec<Matrix>> {
+    let bytes: usize = matrices.iter().map(|matrix| matrix.data().len()).sum();
+    if bytes > JOIN_LIMIT {
+        return Ok(matrices);
+    }
+    let same = matrices.chunk_by(|a, b| a.dtype() == b.dtype());
+    same.map(|same| Ok(Matrix::concat(same)?)).collect()
 }

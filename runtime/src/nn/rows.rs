@@ -1,5 +1,8 @@
 //! Row layouts of fused matrices.
 
+use super::error::setting;
+use crate::Result;
+
 /// How the rows of several projections lie in one matrix of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
@@ -36,5 +39,85 @@ impl Rows {
     pub fn order(mut self, order: &[usize]) -> Self {
         self.order = order.to_vec();
         self
+    }
+
+    /// Rows of all parts.
+    pub(crate) fn total(&self) -> usize {
+        self.parts.iter().sum()
+    }
+
+    /// For each row wanted, its place in the file; `None` if they lie as wanted.
+    ///
+    /// # Errors
+    /// If the groups do not divide the parts.
+    pub(crate) fn places(&self) -> Result<Option<Vec<usize>>> {
+        let Self {
+            groups,
+            parts,
+            order,
+        } = self;
+        if *groups == 0 || parts.iter().any(|part| part % groups != 0) {
+            return setting(format!(
+                "parts of {parts:?} rows cannot lie in {groups} groups"
+            ));
+        }
+        let sizes: Vec<usize> = parts.iter().map(|part| part / groups).collect();
+        let stride: usize = sizes.iter().sum();
+        let mut places = Vec::with_capacity(self.total());
+        for &part in order {
+            let Some(size) = sizes.get(part) else {
+                return setting(format!(
+                    "a matrix of {} parts has no part {part}",
+                    parts.len()
+                ));
+            };
+            let start: usize = sizes[..part].iter().sum();
+            for group in 0..*groups {
+                places.extend((0..*size).map(|row| group * stride + start + row));
+            }
+        }
+        let identity = places.iter().enumerate().all(|(row, place)| row == *place);
+        Ok((!identity || places.len() != self.total()).then_some(places))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_lie_as_they_are() {
+        assert_eq!(Rows::blocks(&[4, 2, 2]).places().unwrap(), None);
+        assert_eq!(
+            Rows::blocks(&[1, 2]).order(&[1, 0]).places().unwrap(),
+            Some(vec![1, 2, 0])
+        );
+    }
+
+    #[test]
+    fn groups_hold_a_slice_of_each_part() {
+        // (q k v)*2 with 4, 2, 2 rows: q0 q1 k0 v0 q2 q3 k1 v1
+        let places = Rows::grouped(2, &[4, 2, 2]).places().unwrap();
+        assert_eq!(places, Some(vec![0, 1, 4, 5, 2, 6, 3, 7]));
+        // (q v k)*2, wanted q, k, v
+        let places = Rows::grouped(2, &[4, 2, 2])
+            .order(&[0, 2, 1])
+            .places()
+            .unwrap();
+        assert_eq!(places, Some(vec![0, 1, 4, 5, 3, 7, 2, 6]));
+    }
+
+    #[test]
+    fn interleaved_parts_alternate() {
+        assert_eq!(
+            Rows::interleaved(&[3, 3]).places().unwrap(),
+            Some(vec![0, 2, 4, 1, 3, 5])
+        );
+    }
+
+    #[test]
+    fn groups_must_divide_the_parts() {
+        assert!(Rows::grouped(3, &[4, 2]).places().is_err());
+        assert!(Rows::grouped(0, &[4, 2]).places().is_err());
     }
 }

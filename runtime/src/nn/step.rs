@@ -1,11 +1,16 @@
 //! One forward pass over runs of tokens of several sequences.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
-use super::error::setting;
-use super::{Act, Activations, Append, Attend, Glu, KvSlot, Linear, Queries};
-use crate::Result;
-use crate::kv_cache::{KvCache, SequenceId};
+use super::error::shape;
+use super::rope::Angles;
+use super::{Act, Activations, Append, Attend, Glu, KvSlot, Linear, NnError, Queries, Rope, act};
+use crate::kv_cache::{BLOCK_SIZE, BlockTable, CacheError, KvCache, Place, Reach, SequenceId};
+use crate::nn::parallel::for_rows;
+use crate::{Result, cpu};
 
 /// Which tokens' logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +36,153 @@ pub struct Run<'a> {
     pub logits: Want,
 }
 
+/// A run's place in the step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchRun {
+    sequence: SequenceId,
+    /// Its first token in the step.
+    pub(crate) first: usize,
+    pub(crate) tokens: usize,
+    /// Position of its first token in the sequence.
+    pub(crate) start: usize,
+    /// Length that the sequence was opened for.
+    pub(crate) opened: usize,
+}
+
+impl BatchRun {
+    /// Positions of its tokens in the sequence.
+    pub(crate) fn positions(&self) -> Range<usize> {
+        self.start..self.start + self.tokens
+    }
+}
+
 /// One forward pass: tokens, their positions, and the cache that keeps their keys and values.
 #[derive(Debug)]
 pub struct Step<'c> {
     cache: &'c mut KvCache,
+    runs: Vec<BatchRun>,
+    /// Of all runs, one after the other.
+    tokens: Vec<u32>,
+    /// Of each token in its sequence.
+    positions: Vec<usize>,
+    /// Tokens whose logits are wanted.
+    wanted: Vec<usize>,
+    /// Rotations that layers of this step have asked for.
+    angles: Vec<Arc<Angles>>,
 }
 
 impl<'c> Step<'c> {
-    /// Makes room in the cache. The runs count as cached when their logits have been computed.
+    /// Makes room in the cache. The runs count as cached when their logits have been computed; after a failed forward pass
+    /// the sequences are as before.
     ///
     /// # Errors
     /// If the cache has no room, a sequence is not open or twice in the step, or a run is empty.
     pub fn new(cache: &'c mut KvCache, runs: &[Run]) -> Result<Self> {
-        let _ = runs;
-        Ok(Self { cache })
+        if runs.is_empty() {
+            return Err(CacheError::Empty("a step").into());
+        }
+        let lengths: Vec<_> = runs
+            .iter()
+            .map(|run| (run.sequence, run.tokens.len()))
+            .collect();
+        cache.reserve(&lengths)?;
+        let (mut placed, mut wanted) = (Vec::with_capacity(runs.len()), Vec::new());
+        let (mut tokens, mut positions) = (Vec::new(), Vec::new());
+        for run in runs {
+            let sequence = cache.sequence(run.sequence)?;
+            let place = BatchRun {
+                sequence: run.sequence,
+                first: tokens.len(),
+                tokens: run.tokens.len(),
+                start: sequence.len,
+                opened: sequence.opened,
+            };
+            tokens.extend_from_slice(run.tokens);
+            positions.extend(place.positions());
+            let count = match run.logits {
+                Want::Last => 1,
+                Want::LastN(count) => count.min(run.tokens.len()),
+                Want::All => run.tokens.len(),
+                Want::None => 0,
+            };
+            wanted.extend(tokens.len() - count..tokens.len());
+            placed.push(place);
+        }
+        Ok(Self {
+            cache,
+            runs: placed,
+            tokens,
+            positions,
+            wanted,
+            angles: Vec::new(),
+        })
+    }
+
+    /// Token ids of all runs, one after the other.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Positions of the tokens in their sequences.
+    pub(crate) fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
+    pub(crate) fn runs(&self) -> &[BatchRun] {
+        &self.runs
+    }
+
+    /// The step's rotations by a rope, computed once for all layers that share it.
+    pub(super) fn angles(&mut self, rope: &Rope) -> Arc<Angles> {
+        if let Some(angles) = self.angles.iter().find(|angles| angles.are_of(rope)) {
+            return Arc::clone(angles);
+        }
+        let angles = Arc::new(Angles::new(rope, &self.runs));
+        self.angles.push(Arc::clone(&angles));
+        angles
+    }
+
+    fn place(&self, layer: usize) -> Result<Place> {
+        self.cache.places.get(layer).copied().ok_or_else(|| {
+            NnError::Shape("the KV cache was made for another model: it has fewer layers".into())
+                .into()
+        })
+    }
+
+    pub(super) fn reach(&self, layer: usize) -> Result<Reach> {
+        Ok(self.cache.pools[self.place(layer)?.pool].reach)
+    }
+
+    fn table(&self, pool: usize, run: usize) -> Option<&BlockTable> {
+        self.cache
+            .sequence(self.runs[run].sequence)
+            .ok()?
+            .tables
+            .get(pool)
+    }
+
+    /// The cache block with positions `index * BLOCK_SIZE` and following of a run's sequence.
+    pub(super) fn block(&self, layer: usize, run: usize, index: usize) -> Option<(Place, &[f32])> {
+        let place = self.place(layer).ok()?;
+        let block = self.table(place.pool, run)?.block(index)?;
+        Some((place, self.cache.pools[place.pool].block(block)))
+    }
+
+    /// The cache block that holds a position.
+    pub(super) fn block_mut(
+        &mut self,
+        layer: usize,
+        run: usize,
+        position: usize,
+    ) -> Result<(Place, &mut [f32])> {
+        let place = self.place(layer)?;
+        let block = self
+            .table(place.pool, run)
+            .and_then(|table| table.block(position / BLOCK_SIZE));
+        match block {
+            Some(block) => Ok((place, self.cache.pools[place.pool].block_mut(block))),
+            None => shape(format!("position {position} has no block in the KV cache")),
+        }
     }
 
     /// Prepares queries, keys and values out of rows q, k, v (v not for a slot that [`v_is_k`](KvSlot::v_is_k)) and
@@ -63,55 +201,97 @@ impl<'c> Step<'c> {
     /// # Errors
     /// If the width is odd.
     pub fn glu(&self, gate_up: Activations, glu: impl Into<Glu>) -> Result<Activations> {
-        let _ = (gate_up, glu.into(), &self.cache);
-        setting("unfinished")
+        let (tokens, width, glu) = (gate_up.tokens(), gate_up.width(), glu.into());
+        if !width.is_multiple_of(2) || width == 0 {
+            return shape(format!(
+                "rows of {width} are not gate and up of the same width"
+            ));
+        }
+        let inter = width / 2;
+        let gate_up = gate_up.values();
+        let mut out = vec![0.0; tokens * inter];
+        for_rows(&mut out, inter, |first, rows| {
+            act::join(
+                glu,
+                &gate_up[first * width..][..rows.len() * 2],
+                rows,
+                inter,
+            );
+        });
+        Activations::new(out, tokens, inter)
     }
 
     /// Applies an activation function.
     ///
     /// # Errors
-    /// None on the CPU.
-    pub fn activate(&self, x: Activations, act: Act) -> Result<Activations> {
-        let _ = (x, act);
-        setting("unfinished")
+    /// If the device fails.
+    pub fn activate(&self, mut x: Activations, act: Act) -> Result<Activations> {
+        x.change_rows(|_, rows| act::apply(act, rows))?;
+        Ok(x)
     }
 
     /// The rows whose logits are wanted.
     ///
     /// # Errors
-    /// None on the CPU.
+    /// If `x` has not a row for each token.
     pub fn wanted(&self, x: Activations) -> Result<Activations> {
-        let _ = x;
-        setting("unfinished")
+        if x.tokens() != self.tokens.len() {
+            return shape(format!(
+                "{} rows are not those of {} tokens",
+                x.tokens(),
+                self.tokens.len()
+            ));
+        }
+        if self.wanted.len() == self.tokens.len() {
+            return Ok(x);
+        }
+        x.rows(&self.wanted)
+    }
+
+    /// Counts the runs as cached.
+    pub(super) fn commit(&mut self) {
+        let Self { cache, runs, .. } = self;
+        cache.commit(runs.drain(..).map(|run| (run.sequence, run.tokens)));
     }
 
     /// The last projection. Its end counts the runs as cached.
     pub fn logits<'s>(&'s mut self, out: &'s Linear, x: Activations) -> LogitsOptions<'s, 'c> {
-        LogitsOptions { step: self, out, x }
+        LogitsOptions {
+            step: self,
+            out,
+            x,
+            scale: 1.0,
+            softcap: None,
+        }
     }
 }
 
 /// The last projection of a model.
 #[derive(Debug)]
+#[must_use = "nothing happens before `run`"]
 pub struct LogitsOptions<'s, 'c> {
     step: &'s mut Step<'c>,
     out: &'s Linear,
     x: Activations,
+    scale: f64,
+    softcap: Option<f64>,
 }
 
 impl LogitsOptions<'_, '_> {
     /// Factor of the logits, after the bias.
-    #[must_use]
     pub fn scale(self, factor: f64) -> Self {
-        let _ = factor;
-        self
+        Self {
+            scale: factor,
+            ..self
+        }
     }
 
     /// cap · tanh(logits / cap), after the factor; none and 0 are off.
-    #[must_use]
     pub fn softcap(self, cap: impl Into<Option<f64>>) -> Self {
-        let _ = cap.into();
-        self
+        Self {
+            softcap: cap.into().filter(|cap| *cap != 0.0),
+            ..self
+        }
     }
 
     /// Computes them.
@@ -119,26 +299,44 @@ impl LogitsOptions<'_, '_> {
     /// # Errors
     /// If the width of the hidden state is another.
     pub fn run(self) -> Result<Logits> {
-        let _ = (self.step, self.out, self.x);
-        setting("unfinished")
+        let mut logits = self.out.forward(&self.x, self.step)?;
+        if self.scale != 1.0 {
+            logits.scale_by(self.scale)?;
+        }
+        if let Some(cap) = self.softcap {
+            let cap = cap as f32;
+            logits.change_rows(|_, rows| {
+                cpu::scale(rows, 1.0 / cap);
+                cpu::tanh(rows);
+                cpu::scale(rows, cap);
+            })?;
+        }
+        self.step.commit();
+        Ok(Logits(logits))
     }
 }
 
 /// Logits `[rows, vocab]`, f32: the wanted rows of all runs, in their order.
 #[derive(Clone, Debug)]
-pub struct Logits(Tensor);
+pub struct Logits(Activations);
 
 impl Logits {
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.0.dims()[0]
+        self.0.tokens()
     }
 
     /// Number of columns.
     #[must_use]
     pub fn vocab(&self) -> usize {
-        self.0.dims()[1]
+        self.0.width()
+    }
+
+    /// As a candle tensor `[rows, vocab]`.
+    #[must_use]
+    pub fn tensor(&self) -> &Tensor {
+        self.0.tensor()
     }
 
     /// All of them, row by row.
@@ -146,6 +344,6 @@ impl Logits {
     /// # Errors
     /// If the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
-        Ok(self.0.flatten_all()?.to_vec1()?)
+        Ok(self.0.values().to_vec())
     }
 }

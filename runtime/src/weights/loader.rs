@@ -1,107 +1,188 @@
 //! The weights of a checkpoint as generated code asks for them.
+//!
+//! A model is loaded twice by the same code: first *planning*, which records every tensor asked for and looks only at the
+//! file's header, then *loading*, which reads them. So a checkpoint is judged whole before a byte is read.
 
-use crate::Result;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::plan::{KvLayer, LoadError, Plan, PlannedTensor, Problem};
+use super::{Bytes, Checkpoint, Matrix, StoredDtype, StoredTensor, names, random, spellings};
 use crate::config::{ConfigFile, Format};
-use crate::nn::{Heads, KvSlot, Name};
+use crate::cpu::{PackedMatrix, Precision};
+use crate::nn::{Architecture, Frequencies, Heads, KvSlot, Name};
+use crate::{Error, Result};
 
-/// A checkpoint that does not fit its architecture.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// Everything that is wrong with it.
-    #[error("{0}")]
-    Report(String),
+/// Tensors that a model may ask for: a damaged config file must not take forever.
+const MAX_TENSORS: usize = 2_000_000;
+
+/// Problems after which a checkpoint is given up: it is another model.
+const MAX_PROBLEMS: usize = 20_000;
+
+/// Where weights come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A checkpoint.
+    Checkpoint(&'a Checkpoint),
+    /// Random numbers that a seed and the tensor's name determine.
+    Random(u64),
 }
 
-/// A tensor that an architecture asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedTensor {
-    /// Full name in the file.
-    pub name: String,
-    /// Expected shape, row-major.
-    pub shape: Vec<usize>,
-    /// The line of the spec that asks for it.
-    pub at: &'static str,
-}
-
-/// Keys and values of one attention.
+/// Whether tensors are read or only asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvLayer {
-    /// Key/value heads.
-    pub heads: usize,
-    /// Width of a key head.
-    pub k_dim: usize,
-    /// Width of a value head.
-    pub v_dim: usize,
-    /// Keys that a query sees, its own included.
-    pub window: Option<usize>,
-    /// Length of the chunks that see only themselves.
-    pub chunk: Option<usize>,
-}
-
-/// All that a model would read and hold.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Tensors.
-    pub tensors: Vec<PlannedTensor>,
-    /// Keys and values.
-    pub kv: Vec<KvLayer>,
-    /// What is wrong with the checkpoint.
-    pub problems: Vec<String>,
+pub(crate) enum Mode {
+    Planning,
+    Loading(Precision),
 }
 
 /// The weights of one model, seen from its root or from one layer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Weights<'a> {
+    shared: Rc<Shared<'a>>,
+    /// Of a layer.
+    prefix: String,
+}
+
+#[derive(Debug)]
+struct Shared<'a> {
+    architecture: &'a Architecture,
     config: &'a ConfigFile,
+    source: Source<'a>,
+    mode: Mode,
+    root: &'static str,
+    state: RefCell<State>,
+}
+
+/// What has been asked for.
+#[derive(Debug, Default)]
+struct State {
+    tensors: Vec<PlannedTensor>,
+    asked: BTreeSet<String>,
+    /// Present, and not used: the head's matrix of a tied model.
+    allowed: BTreeSet<String>,
     kv: Vec<KvLayer>,
+    problems: Vec<Problem>,
+    /// Highest layer seen, plus one.
+    layers: usize,
+    frequencies: Vec<Arc<Frequencies>>,
+}
+
+/// What a tensor's elements must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elements {
+    Numbers,
+    /// Numbers one by one, so that they can be transposed.
+    Floats,
+    Nibbles,
+    Scales,
+}
+
+impl Elements {
+    fn fit(self, dtype: &StoredDtype) -> bool {
+        match self {
+            Self::Numbers => dtype.weight().is_some(),
+            Self::Floats => dtype.weight().is_some_and(|dtype| dtype.is_float()),
+            Self::Nibbles | Self::Scales => {
+                matches!(
+                    dtype,
+                    StoredDtype::Raw(::safetensors::Dtype::U8 | ::safetensors::Dtype::F8_E8M0)
+                )
+            }
+        }
+    }
+
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Numbers => "F32, F16, BF16 or a GGUF block type",
+            Self::Floats => "F32, F16 or BF16",
+            Self::Nibbles | Self::Scales => "U8",
+        }
+    }
 }
 
 impl<'a> Weights<'a> {
+    /// The weights of a model of this architecture.
+    ///
+    /// # Errors
+    /// If no alternative prefix fits the checkpoint.
+    pub(crate) fn new(
+        architecture: &'a Architecture,
+        config: &'a ConfigFile,
+        source: Source<'a>,
+        mode: Mode,
+    ) -> Result<Self> {
+        let root = find_root(architecture, config, source)?;
+        let state = RefCell::default();
+        let shared = Shared {
+            architecture,
+            config,
+            source,
+            mode,
+            root,
+            state,
+        };
+        Ok(Self {
+            shared: Rc::new(shared),
+            prefix: String::new(),
+        })
+    }
+
     /// Settings of the checkpoint.
     #[must_use]
     pub fn config(&self) -> &'a ConfigFile {
-        self.config
+        self.shared.config
     }
 
     /// Its format.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.config.format()
+        self.shared.config.format()
+    }
+
+    pub(crate) fn is_gguf(&self) -> bool {
+        self.format() == Format::Gguf
     }
 
     /// The same weights, seen from layer `i`; `prefix` is `[safetensors, GGUF]` with `{i}`.
-    ///
-    /// # Errors
-    /// None: see [`Weights`].
     #[must_use]
-    pub fn layer(&self, prefix: [&'static str; 2], i: usize) -> Weights<'a> {
-        let _ = (prefix, i);
-        Weights {
-            config: self.config,
-            kv: self.kv.clone(),
+    pub fn layer(&self, prefix: [&'static str; 2], i: usize) -> Self {
+        let prefix = Name::new(prefix, "")
+            .in_format(self.format())
+            .replace("{i}", &i.to_string());
+        let mut state = self.shared.state.borrow_mut();
+        state.layers = state.layers.max(i + 1);
+        Self {
+            shared: Rc::clone(&self.shared),
+            prefix,
         }
     }
 
     /// Whether the file has no `<name>.weight`, with the root or without.
     #[must_use]
     pub fn absent(&self, name: Name) -> bool {
-        let _ = name;
-        false
+        match self.shared.source {
+            Source::Checkpoint(_) => !self
+                .head_names(name)
+                .iter()
+                .any(|name| self.has(&format!("{name}.weight"))),
+            Source::Random(_) => false,
+        }
     }
 
     /// A place in the cache for one attention's keys and values.
     ///
     /// # Errors
-    /// None: a slot is only counted.
+    /// None: the result keeps generated code uniform.
     pub fn kv_slot(
         &mut self,
         heads: Heads,
         window: Option<usize>,
         chunk: Option<usize>,
     ) -> Result<KvSlot> {
-        let layer = self.kv.len();
-        self.kv.push(KvLayer {
+        let kv = &mut self.shared.state.borrow_mut().kv;
+        kv.push(KvLayer {
             heads: heads.kv,
             k_dim: heads.dim,
             v_dim: heads.v_dim,
@@ -109,9 +190,412 @@ impl<'a> Weights<'a> {
             chunk,
         });
         Ok(KvSlot {
-            layer,
+            layer: kv.len() - 1,
             heads,
             v_is_k: false,
         })
     }
+
+    /// Whether tensors are only asked for.
+    pub(crate) fn planning(&self) -> bool {
+        self.shared.mode == Mode::Planning
+    }
+
+    /// Whether the checkpoint has a tensor of this whole name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        matches!(self.shared.source, Source::Checkpoint(checkpoint) if checkpoint.tensor(name).is_some())
+    }
+
+    /// Whether stacked experts are in the MXFP4 spelling; for random weights the config file says it.
+    pub(crate) fn has_mxfp4(&self, blocks: &str) -> bool {
+        match self.shared.source {
+            Source::Checkpoint(_) => self.has(blocks),
+            Source::Random(_) => self.config().quantization_method() == Some("mxfp4"),
+        }
+    }
+
+    /// A name with root and prefix, without suffix.
+    ///
+    /// # Errors
+    /// If the format has no such name.
+    pub(crate) fn full_name(&self, name: Name) -> Result<String> {
+        match name.in_format(self.format()) {
+            "" => Err(LoadError::NoName { at: name.at }.into()),
+            stem => Ok(format!("{}{}{stem}", self.shared.root, self.prefix)),
+        }
+    }
+
+    /// The head's full name, which may stand without the root.
+    pub(crate) fn head_name(&self, name: Name) -> Result<String> {
+        let [with_root, without] = self.head_names(name);
+        let found =
+            !self.has(&format!("{with_root}.weight")) && self.has(&format!("{without}.weight"));
+        if name.in_format(self.format()).is_empty() {
+            return Err(LoadError::NoName { at: name.at }.into());
+        }
+        Ok(if found { without } else { with_root })
+    }
+
+    fn head_names(&self, name: Name) -> [String; 2] {
+        let stem = name.in_format(self.format());
+        [format!("{}{stem}", self.shared.root), stem.to_owned()]
+    }
+
+    /// Lets the file have a tensor that is not used.
+    pub(crate) fn allow(&self, name: String) {
+        self.shared.state.borrow_mut().allowed.insert(name);
+    }
+
+    /// A vector `<name><suffix>` `[len]`. Empty when planning.
+    pub(crate) fn vector(&self, name: Name, suffix: &str, len: usize) -> Result<Vec<f32>> {
+        self.named_vector(self.full_name(name)? + suffix, &[&[len]], name.at)
+    }
+
+    /// The numbers of a tensor of a whole name, row by row. Empty when planning.
+    pub(crate) fn numbers(
+        &self,
+        name: String,
+        shape: &[usize],
+        at: &'static str,
+    ) -> Result<Vec<f32>> {
+        self.named_vector(name, &[shape], at)
+    }
+
+    /// A vector of a whole name that may have one of several shapes. Empty when planning.
+    pub(crate) fn named_vector(
+        &self,
+        name: String,
+        shapes: &[&[usize]],
+        at: &'static str,
+    ) -> Result<Vec<f32>> {
+        match self.ask(name, shapes, Elements::Numbers, at)? {
+            Some(tensor) => Ok(tensor.into_matrix()?.to_f32()?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// `<name>.weight` `[len]`, name without root and prefix, if the file has it. Empty when planning.
+    pub(crate) fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        let full = format!("{name}.weight");
+        if name.is_empty() || !self.has(&full) {
+            return Ok(None);
+        }
+        let vector = self.named_vector(full, &[&[len]], self.shared.architecture.tokens.at)?;
+        // Planning must not judge numbers that it has not read.
+        Ok(Some(if self.planning() {
+            vec![1.0; len]
+        } else {
+            vector
+        }))
+    }
+
+    /// A matrix of a whole name, `[rows, cols]` after undoing `transposed`. `None` when planning.
+    pub(crate) fn matrix(
+        &self,
+        name: String,
+        [rows, cols]: [usize; 2],
+        transposed: bool,
+        at: &'static str,
+    ) -> Result<Option<Matrix>> {
+        let (shape, elements) = if transposed {
+            ([cols, rows], Elements::Floats)
+        } else {
+            ([rows, cols], Elements::Numbers)
+        };
+        let Some(tensor) = self.ask(name, &[&shape], elements, at)? else {
+            return Ok(None);
+        };
+        let [rows, cols] = shape;
+        let matrix = Matrix::new(rows, cols, weight_dtype(&tensor)?, tensor.data)?;
+        Ok(Some(if transposed {
+            matrix.transpose()?
+        } else {
+            matrix
+        }))
+    }
+
+    /// Matrices on top of each other: a tensor of any of these shapes as `[_, cols]`. `None` when planning.
+    pub(crate) fn stack(
+        &self,
+        name: String,
+        shape: &[usize],
+        must_transpose: bool,
+        at: &'static str,
+    ) -> Result<Option<Matrix>> {
+        let elements = if must_transpose {
+            Elements::Floats
+        } else {
+            Elements::Numbers
+        };
+        let tensor = self.ask(name, &[shape], elements, at)?;
+        Ok(tensor.map(StoredTensor::into_matrix).transpose()?)
+    }
+
+    /// Packed bytes: MXFP4 nibbles, or their scales. `None` when planning.
+    pub(crate) fn packed(
+        &self,
+        name: String,
+        shape: &[usize],
+        nibbles: bool,
+        at: &'static str,
+    ) -> Result<Option<Bytes>> {
+        let elements = if nibbles {
+            Elements::Nibbles
+        } else {
+            Elements::Scales
+        };
+        Ok(self
+            .ask(name, &[shape], elements, at)?
+            .map(|tensor| tensor.data))
+    }
+
+    /// The rows that the file has of a projection; `None` if it is not there or no matrix.
+    pub(crate) fn rows_of(&self, name: &str) -> Option<usize> {
+        let Source::Checkpoint(checkpoint) = self.shared.source else {
+            return None;
+        };
+        let shape = checkpoint.tensor(name)?.shape;
+        match shape[..] {
+            [rows, _] => Some(rows),
+            // GGUF drops a dimension of 1.
+            [_] if self.is_gguf() => Some(1),
+            _ => None,
+        }
+    }
+
+    /// A matrix in the form that products use.
+    pub(crate) fn pack(&self, matrix: Matrix) -> Result<PackedMatrix> {
+        let precision = match self.shared.mode {
+            Mode::Loading(precision) => precision,
+            Mode::Planning => Precision::default(),
+        };
+        PackedMatrix::new(matrix, precision)
+    }
+
+    /// One copy of equal frequencies for all layers.
+    pub(crate) fn share_frequencies(&self, frequencies: Frequencies) -> Arc<Frequencies> {
+        let known = &mut self.shared.state.borrow_mut().frequencies;
+        if let Some(known) = known.iter().find(|known| ***known == frequencies) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(frequencies);
+        known.push(Arc::clone(&new));
+        new
+    }
+
+    /// Asks for a tensor; `shapes[0]` is the one to report. `None` when planning.
+    fn ask(
+        &self,
+        name: String,
+        shapes: &[&[usize]],
+        elements: Elements,
+        at: &'static str,
+    ) -> Result<Option<StoredTensor>> {
+        let shape = shapes.first().copied().unwrap_or_default();
+        match (self.shared.mode, self.shared.source) {
+            (Mode::Planning, _) => self.plan(name, shapes, elements, at).map(|()| None),
+            (Mode::Loading(_), Source::Checkpoint(checkpoint)) => Ok(Some(checkpoint.read(&name)?)),
+            (Mode::Loading(_), Source::Random(seed)) => {
+                let made = match elements {
+                    Elements::Numbers | Elements::Floats => random::numbers(seed, &name, shape),
+                    Elements::Nibbles | Elements::Scales => {
+                        random::bytes(seed, &name, shape, elements == Elements::Nibbles)
+                    }
+                };
+                let no_memory = || {
+                    Error::from(LoadError::NoMemory {
+                        name,
+                        shape: shape.to_vec(),
+                    })
+                };
+                made.ok_or_else(no_memory).map(Some)
+            }
+        }
+    }
+
+    fn plan(
+        &self,
+        name: String,
+        shapes: &[&[usize]],
+        elements: Elements,
+        at: &'static str,
+    ) -> Result<()> {
+        let mut state = self.shared.state.borrow_mut();
+        if !state.asked.insert(name.clone()) {
+            return Ok(());
+        }
+        let shape = shapes.first().copied().unwrap_or_default().to_vec();
+        let mut tensor = PlannedTensor {
+            name,
+            shape,
+            at,
+            dtype: None,
+            bytes: 0,
+        };
+        if let Source::Checkpoint(checkpoint) = self.shared.source {
+            match checkpoint.tensor(&tensor.name) {
+                None => state.problems.push(Problem::Missing {
+                    tensor: tensor.clone(),
+                    nearest: None,
+                }),
+                Some(info) => {
+                    (tensor.dtype, tensor.bytes) = (Some(info.dtype.clone()), info.bytes);
+                    if !shapes
+                        .iter()
+                        .any(|shape| same_shape(shape, &info.shape, self.is_gguf()))
+                    {
+                        state.problems.push(Problem::Shape {
+                            tensor: tensor.clone(),
+                            found: info.shape,
+                        });
+                    }
+                    if !elements.fit(&info.dtype) {
+                        let (expected, found) = (elements.expected(), info.dtype);
+                        state.problems.push(Problem::Dtype {
+                            tensor: tensor.clone(),
+                            expected,
+                            found,
+                        });
+                    }
+                }
+            }
+        }
+        state.tensors.push(tensor);
+        if state.tensors.len() > MAX_TENSORS {
+            return Err(LoadError::TooMany(MAX_TENSORS).into());
+        }
+        if state.problems.len() > MAX_PROBLEMS {
+            let problems = std::mem::take(&mut state.problems);
+            return Err(LoadError::DoesNotFit {
+                architecture: self.shared.architecture.name,
+                problems,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Ends planning: what was asked for, and everything wrong with the checkpoint.
+    pub(crate) fn finish(self) -> Plan {
+        let mut state = self.shared.state.take();
+        if let Source::Checkpoint(checkpoint) = self.shared.source {
+            let left: BTreeMap<&str, bool> = checkpoint
+                .names()
+                .filter(|name| !state.asked.contains(*name))
+                .map(|name| {
+                    (
+                        name,
+                        state.allowed.contains(name) || self.ignores(name, state.layers),
+                    )
+                })
+                .collect();
+            let mut searched = 0;
+            for problem in &mut state.problems {
+                if let Problem::Missing { tensor, nearest } = problem
+                    && searched < 200
+                {
+                    searched += 1;
+                    *nearest = names::nearest(&tensor.name, left.keys().copied());
+                }
+            }
+            let unexpected =
+                left.iter()
+                    .filter(|(_, fine)| !**fine)
+                    .map(|(name, _)| Problem::Unexpected {
+                        name: (*name).to_owned(),
+                        shape: checkpoint
+                            .tensor(name)
+                            .map_or(Vec::new(), |info| info.shape),
+                    });
+            state.problems.extend(unexpected);
+        }
+        Plan {
+            architecture: self.shared.architecture.name,
+            tensors: state.tensors,
+            kv: state.kv,
+            problems: state.problems,
+        }
+    }
+
+    fn ignores(&self, name: &str, layers: usize) -> bool {
+        let Shared {
+            architecture, root, ..
+        } = *self.shared;
+        let without_root = name.strip_prefix(root);
+        let patterns = architecture.ignore[usize::from(self.is_gguf())];
+        patterns.iter().any(|pattern| {
+            names::matches(pattern, name, layers)
+                || without_root.is_some_and(|name| names::matches(pattern, name, layers))
+        })
+    }
+}
+
+/// Refuses a checkpoint that its plan has found wrong: by the name of its spelling if that is the reason.
+pub(crate) fn judge(plan: Plan, checkpoint: &Checkpoint) -> Result<Plan> {
+    if plan.problems.is_empty() {
+        return Ok(plan);
+    }
+    if let Some(error) = spellings::unsupported(checkpoint) {
+        return Err(error.into());
+    }
+    Err(LoadError::DoesNotFit {
+        architecture: plan.architecture,
+        problems: plan.problems,
+    }
+    .into())
+}
+
+fn weight_dtype(tensor: &StoredTensor) -> Result<super::WeightDtype> {
+    tensor.dtype.weight().ok_or_else(|| {
+        super::CheckpointError::Matrix(format!(
+            "a tensor of {} is no matrix of numbers",
+            tensor.dtype
+        ))
+        .into()
+    })
+}
+
+/// GGUF drops leading dimensions of 1.
+fn same_shape(expected: &[usize], found: &[usize], gguf: bool) -> bool {
+    fn trim(shape: &[usize]) -> &[usize] {
+        let ones = shape.iter().take_while(|dim| **dim == 1).count();
+        &shape[ones.min(shape.len().saturating_sub(1))..]
+    }
+    if gguf {
+        trim(expected) == trim(found)
+    } else {
+        expected == found
+    }
+}
+
+/// The first alternative prefix under which the checkpoint has the token embedding.
+fn find_root(
+    architecture: &Architecture,
+    config: &ConfigFile,
+    source: Source,
+) -> Result<&'static str> {
+    let roots = architecture.roots[usize::from(config.format() == Format::Gguf)];
+    let stem = architecture.tokens.in_format(config.format());
+    let Source::Checkpoint(checkpoint) = source else {
+        return Ok(roots.first().copied().unwrap_or_default());
+    };
+    let full = |root: &str| format!("{root}{stem}.weight");
+    for root in roots {
+        if let Some(tensor) = checkpoint.tensor(&full(root)) {
+            if let Some(rows) = tensor.shape.first() {
+                config.set_rows_of_embedding(*rows);
+            }
+            return Ok(root);
+        }
+    }
+    let tried: Vec<String> = roots.iter().map(|root| full(root)).collect();
+    let nearest = tried
+        .first()
+        .and_then(|name| names::nearest(name, checkpoint.names()));
+    Err(LoadError::NoRoot {
+        tried,
+        at: architecture.tokens.at,
+        nearest,
+    }
+    .into())
 }

@@ -1,0 +1,189 @@
+//! Queries, keys and values of a step's tokens.
+
+use super::{KvSlot, QTemperature, unless_zero};
+use crate::Result;
+use crate::kv_cache::BLOCK_SIZE;
+use crate::nn::error::shape;
+use crate::nn::{Activations, QkNorm, Rope, Step};
+
+/// Queries `[tokens, heads * head_dim]`, ready for [`Step::attend`].
+#[derive(Clone, Debug)]
+pub struct Queries(pub(super) Activations);
+
+/// What is done to queries, keys and values.
+#[derive(Clone, Copy, Debug)]
+enum Op<'a> {
+    Norm(&'a QkNorm),
+    Clip(f32),
+    Rope(&'a Rope),
+    Temperature(&'a QTemperature),
+    ScaleValues(f32),
+}
+
+/// Prepares queries, keys and values and writes keys and values to the cache. Operations run in the order called.
+#[derive(Debug)]
+#[must_use = "nothing happens before `run`"]
+pub struct Append<'s, 'c> {
+    step: &'s mut Step<'c>,
+    kv: &'s KvSlot,
+    qkv: Activations,
+    ops: Vec<Op<'s>>,
+}
+
+impl<'s, 'c> Append<'s, 'c> {
+    pub(in crate::nn) fn new(step: &'s mut Step<'c>, kv: &'s KvSlot, qkv: Activations) -> Self {
+        Self {
+            step,
+            kv,
+            qkv,
+            ops: Vec::new(),
+        }
+    }
+
+    fn then(mut self, op: Option<Op<'s>>) -> Self {
+        self.ops.extend(op);
+        self
+    }
+
+    /// Norm of queries and keys.
+    pub fn qk_norm(self, norm: impl Into<Option<&'s QkNorm>>) -> Self {
+        let op = norm.into().map(Op::Norm);
+        self.then(op)
+    }
+
+    /// Clamps queries, keys and values to ±`limit`; none and 0 are off.
+    pub fn clip(self, limit: impl Into<Option<f64>>) -> Self {
+        let op = unless_zero(limit.into()).map(Op::Clip);
+        self.then(op)
+    }
+
+    /// Rotates queries and keys by their position.
+    pub fn rope(self, rope: impl Into<Option<&'s Rope>>) -> Self {
+        let op = rope.into().map(Op::Rope);
+        self.then(op)
+    }
+
+    /// Scales queries by their position.
+    pub fn temperature(self, temperature: impl Into<Option<&'s QTemperature>>) -> Self {
+        let op = temperature.into().map(Op::Temperature);
+        self.then(op)
+    }
+
+    /// Scales values; none and 0 are off.
+    pub fn v_scale(self, factor: impl Into<Option<f64>>) -> Self {
+        let op = unless_zero(factor.into()).map(Op::ScaleValues);
+        self.then(op)
+    }
+
+    /// Does all that.
+    ///
+    /// # Errors
+    /// If the width of the rows is not that of the heads.
+    pub fn run(self) -> Result<Queries> {
+        let Self {
+            step,
+            kv,
+            mut qkv,
+            ops,
+        } = self;
+        let heads = kv.heads;
+        qkv.check_width("attention", kv.width())?;
+        let (q_rows, k_rows, v_rows) = (heads.q_rows(), heads.k_rows(), heads.v_rows());
+        if kv.v_is_k {
+            if heads.dim != heads.v_dim {
+                return shape(format!(
+                    "values cannot be keys: heads are {} and {} wide",
+                    heads.v_dim, heads.dim
+                ));
+            }
+            qkv = with_keys_as_values(&qkv, q_rows)?;
+        }
+        let width = q_rows + k_rows + v_rows;
+        for op in &ops {
+            let angles = match op {
+                Op::Rope(rope) => Some(step.angles(rope)),
+                _ => None,
+            };
+            let positions = step.positions();
+            qkv.change_rows(|first, rows| {
+                for (row, token) in rows.chunks_exact_mut(width).zip(first..) {
+                    let (q, kv) = row.split_at_mut(q_rows);
+                    let (k, v) = kv.split_at_mut(k_rows);
+                    match op {
+                        Op::Norm(norm) => norm.apply(q, k, heads.dim),
+                        Op::Clip(limit) => clip(row, *limit),
+                        Op::Rope(rope) => {
+                            if let Some(angles) = &angles {
+                                angles.rotate(rope, token, &mut row[..q_rows + k_rows], heads.dim);
+                            }
+                        }
+                        Op::Temperature(temperature) => {
+                            let factor = temperature.factor(positions[token]);
+                            q.iter_mut().for_each(|q| *q *= factor);
+                        }
+                        Op::ScaleValues(factor) => v.iter_mut().for_each(|v| *v *= factor),
+                    }
+                }
+            })?;
+        }
+        write(step, kv, &qkv)?;
+        let values = qkv.values();
+        if qkv.tokens() == 1 {
+            return Ok(Queries(Activations::new(
+                values[..q_rows].to_vec(),
+                1,
+                q_rows,
+            )?));
+        }
+        let q = values
+            .chunks_exact(width)
+            .flat_map(|row| &row[..q_rows])
+            .copied()
+            .collect();
+        Ok(Queries(Activations::new(q, qkv.tokens(), q_rows)?))
+    }
+}
+
+/// Rows q | k → q | k | k
+fn with_keys_as_values(qk: &Activations, q_rows: usize) -> Result<Activations> {
+    let values = qk.values();
+    let rows = values.chunks_exact(qk.width());
+    let rows = rows
+        .flat_map(|row| row.iter().chain(&row[q_rows..]))
+        .copied()
+        .collect();
+    Activations::new(rows, qk.tokens(), qk.width() * 2 - q_rows)
+}
+
+fn clip(row: &mut [f32], limit: f32) {
+    for x in row {
+        // Comparisons instead of `clamp`, so that NaN stays NaN.
+        if *x > limit {
+            *x = limit;
+        } else if *x < -limit {
+            *x = -limit;
+        }
+    }
+}
+
+/// Writes keys and values to the cache.
+fn write(step: &mut Step, kv: &KvSlot, qkv: &Activations) -> Result<()> {
+    let heads = kv.heads;
+    let values = qkv.values();
+    let mut rows = values.chunks_exact(qkv.width());
+    for run in 0..step.runs().len() {
+        for position in step.runs()[run].positions() {
+            let Some(row) = rows.next() else { break };
+            let (k, v) = row[heads.q_rows()..].split_at(heads.k_rows());
+            let (place, block) = step.block_mut(kv.layer, run, position)?;
+            let slot = position % BLOCK_SIZE;
+            let keys = block[place.k..].iter_mut().skip(slot).step_by(BLOCK_SIZE);
+            keys.zip(k).for_each(|(key, k)| *key = *k);
+            for (head, v) in v.chunks_exact(heads.v_dim).enumerate() {
+                let start = place.v + (head * BLOCK_SIZE + slot) * heads.v_dim;
+                block[start..start + heads.v_dim].copy_from_slice(v);
+            }
+        }
+    }
+    Ok(())
+}

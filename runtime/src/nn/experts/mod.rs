@@ -1,0 +1,238 @@
+//! A layer's experts.
+
+mod source;
+#[cfg(test)]
+mod tests;
+
+use super::error::shape;
+use super::parallel::for_rows;
+use super::{Activations, Apply, Glu, Linear, Name, Routes, Rows, Step, act};
+use crate::weights::Weights;
+use crate::{Result, cpu};
+use source::{Projection, Source};
+
+/// Names of the experts' projections. With `{e}`: one projection for each expert; else all of them stacked.
+#[derive(Clone, Debug)]
+pub enum ExpertNames {
+    /// Gate, up and down.
+    Split {
+        /// `[inter, hidden]`
+        gate: Name,
+        /// `[inter, hidden]`
+        up: Name,
+        /// `[hidden, inter]`
+        down: Name,
+    },
+    /// Gate and up in one matrix.
+    Fused {
+        /// `[2 * inter, hidden]`
+        gate_up: Name,
+        /// Its row layout.
+        rows: Rows,
+        /// `[hidden, inter]`
+        down: Name,
+    },
+}
+
+/// `[storage.<name>]` of a spec: how stacked projections are spelt. `{P}` is the projection's full name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// `plain.weight`
+    pub weight: &'static str,
+    /// `plain.bias`
+    pub bias: Option<&'static str>,
+    /// Stored `[experts, in, out]`.
+    pub transposed: bool,
+    /// Stored so only for projections whose name ends in this.
+    pub transposed_only: Option<&'static str>,
+    /// Stored `[experts * out, in]`.
+    pub flat: bool,
+    /// The packed spelling, taken when its `blocks` are in the file.
+    pub mxfp4: Option<Mxfp4Storage>,
+}
+
+/// What stacked experts are when the spec names no storage.
+const PLAIN: Storage = Storage {
+    weight: "{P}.weight",
+    bias: Some("{P}.bias"),
+    transposed: false,
+    transposed_only: None,
+    flat: false,
+    mxfp4: None,
+};
+
+/// `storage.<name>.mxfp4`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mxfp4Storage {
+    /// u8 `[experts, out, in/32, 16]`
+    pub blocks: &'static str,
+    /// u8 `[experts, out, in/32]`
+    pub scales: &'static str,
+    /// `[experts, out]`
+    pub bias: Option<&'static str>,
+}
+
+/// A layer's experts.
+#[derive(Clone, Debug)]
+pub struct ExpertsOptions {
+    /// Where they are.
+    pub names: ExpertNames,
+    /// How stacked ones are spelt; none is `{P}.weight` `[experts, out, in]` and `{P}.bias`.
+    pub storage: Option<Storage>,
+    /// How many.
+    pub count: usize,
+    /// Width of one.
+    pub inter: usize,
+    /// Width of input and output.
+    pub hidden: usize,
+    /// How gate and up are joined.
+    pub act: Glu,
+    /// Whether the projections have biases.
+    pub bias: bool,
+}
+
+/// Gated MLPs of which each token passes a few.
+#[derive(Clone, Debug)]
+pub struct Experts {
+    experts: Vec<Expert>,
+    act: Glu,
+    inter: usize,
+    hidden: usize,
+}
+
+/// One expert.
+#[derive(Clone, Debug)]
+struct Expert {
+    /// `[2 * inter, hidden]`: gate, then up
+    gate_up: Linear,
+    /// `[hidden, inter]`
+    down: Linear,
+}
+
+impl Experts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn load(w: &mut Weights, options: ExpertsOptions) -> Result<Self> {
+        let ExpertsOptions {
+            names,
+            storage,
+            count,
+            inter,
+            hidden,
+            act,
+            bias,
+        } = options;
+        let w = &*w;
+        let source = Source {
+            w,
+            storage: storage.unwrap_or(PLAIN),
+            count,
+            bias,
+        };
+        let (gate_up, down): (Vec<_>, _) = match names {
+            ExpertNames::Split { gate, up, down } => {
+                let gate = source.projections(gate, [inter, hidden], None)?;
+                let up = source.projections(up, [inter, hidden], None)?;
+                (
+                    gate.into_iter()
+                        .zip(up)
+                        .map(|(gate, up)| gate.beside(up))
+                        .collect(),
+                    down,
+                )
+            }
+            ExpertNames::Fused {
+                gate_up,
+                rows,
+                down,
+            } => {
+                let places = rows.places()?;
+                (
+                    source.projections(gate_up, [rows.total(), hidden], places.as_deref())?,
+                    down,
+                )
+            }
+        };
+        let down = source.projections(down, [hidden, inter], None)?;
+        let expert = |(gate_up, down): (Projection, Projection)| -> Result<Expert> {
+            let gate_up = gate_up.linear(w, [2 * inter, hidden])?;
+            Ok(Expert {
+                gate_up,
+                down: down.linear(w, [hidden, inter])?,
+            })
+        };
+        let experts = gate_up
+            .into_iter()
+            .zip(down)
+            .map(expert)
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            experts,
+            act,
+            inter,
+            hidden,
+        })
+    }
+
+    /// `[tokens, hidden]` → `[tokens, hidden]`
+    ///
+    /// # Errors
+    /// If the width of `x` is another, or the routes are those of other tokens.
+    pub fn forward(&self, x: &Activations, routes: &Routes, _step: &Step) -> Result<Activations> {
+        let Self { hidden, inter, .. } = *self;
+        x.check_width("an expert", hidden)?;
+        if routes.tokens() != x.tokens() {
+            return shape(format!(
+                "routes of {} tokens cannot lead {}",
+                routes.tokens(),
+                x.tokens()
+            ));
+        }
+        let rows = x.values();
+        let mut out = vec![0.0; rows.len()];
+        let (mut input, mut gate_up, mut inner, mut output) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        // Experts in order: the sum of a token does not depend on which others take the same experts.
+        for (expert, tokens) in self
+            .experts
+            .iter()
+            .zip(routes.by_expert(self.experts.len()))
+        {
+            if tokens.is_empty() {
+                continue;
+            }
+            input.clear();
+            for (token, weight) in &tokens {
+                let start = input.len();
+                input.extend_from_slice(&rows[token * hidden..][..hidden]);
+                if routes.apply == Apply::Input {
+                    cpu::scale(&mut input[start..], *weight);
+                }
+            }
+            gate_up.resize(tokens.len() * 2 * inter, 0.0);
+            expert.gate_up.project(&input, tokens.len(), &mut gate_up)?;
+            inner.resize(tokens.len() * inter, 0.0);
+            for_rows(&mut inner, inter, |first, inner| {
+                act::join(
+                    self.act,
+                    &gate_up[first * 2 * inter..][..2 * inner.len()],
+                    inner,
+                    inter,
+                );
+            });
+            output.resize(tokens.len() * hidden, 0.0);
+            expert.down.project(&inner, tokens.len(), &mut output)?;
+            for ((token, weight), output) in tokens.iter().zip(output.chunks_exact(hidden)) {
+                let weight = if routes.apply == Apply::Input {
+                    1.0
+                } else {
+                    *weight
+                };
+                cpu::axpy(weight, output, &mut out[token * hidden..][..hidden]);
+            }
+        }
+        Activations::new(out, x.tokens(), hidden)
+    }
+}

@@ -1,0 +1,261 @@
+//! Where the experts' projections are in a checkpoint.
+
+use super::{Mxfp4Storage, Storage};
+use crate::Result;
+use crate::nn::error::setting;
+use crate::nn::parallel::for_chunks;
+use crate::nn::{Linear, Name};
+use crate::weights::{Matrix, WeightDtype, Weights};
+
+/// Elements and bytes of an MXFP4 block, its scale apart.
+const BLOCK: usize = 32;
+const NIBBLES: usize = BLOCK / 2;
+
+/// What the projections of a layer's experts have in common.
+pub(super) struct Source<'s, 'a> {
+    pub(super) w: &'s Weights<'a>,
+    pub(super) storage: Storage,
+    pub(super) count: usize,
+    pub(super) bias: bool,
+}
+
+/// One expert's projection.
+pub(super) struct Projection {
+    matrices: Vec<Matrix>,
+    bias: Option<Vec<f32>>,
+}
+
+impl Projection {
+    /// This projection's rows, then another's.
+    pub(super) fn beside(mut self, other: Self) -> Self {
+        self.matrices.extend(other.matrices);
+        if let (Some(bias), Some(other)) = (&mut self.bias, other.bias) {
+            bias.extend(other);
+        }
+        self
+    }
+
+    pub(super) fn linear(self, w: &Weights, shape: [usize; 2]) -> Result<Linear> {
+        Linear::from_matrices(w, self.matrices, self.bias, shape)
+    }
+}
+
+impl Source<'_, '_> {
+    /// A projection `[rows, cols]` of each expert, its rows taken from the given places; of none when planning.
+    pub(super) fn projections(
+        &self,
+        name: Name,
+        shape: [usize; 2],
+        places: Option<&[usize]>,
+    ) -> Result<Vec<Projection>> {
+        let full = self.w.full_name(name)?;
+        let all = if full.contains("{e}") {
+            self.single(&full, shape, name.at)?
+        } else {
+            self.stacked(&full, shape, name.at)?
+        };
+        let Some(places) = places else { return Ok(all) };
+        let select = |projection: Projection| -> Result<Projection> {
+            let matrices = projection
+                .matrices
+                .iter()
+                .map(|matrix| matrix.select_rows(places));
+            let bias = projection
+                .bias
+                .map(|bias| places.iter().map(|place| bias[*place]).collect());
+            Ok(Projection {
+                matrices: matrices.collect::<Result<_, _>>()?,
+                bias,
+            })
+        };
+        all.into_iter().map(select).collect()
+    }
+
+    /// One projection for each expert.
+    fn single(
+        &self,
+        full: &str,
+        [rows, cols]: [usize; 2],
+        at: &'static str,
+    ) -> Result<Vec<Projection>> {
+        let mut all = Vec::new();
+        for expert in 0..self.count {
+            let name = full.replace("{e}", &expert.to_string());
+            let matrix = self
+                .w
+                .matrix(format!("{name}.weight"), [rows, cols], false, at)?;
+            let bias = if self.bias {
+                Some(self.w.numbers(format!("{name}.bias"), &[rows], at)?)
+            } else {
+                None
+            };
+            all.extend(matrix.map(|matrix| Projection {
+                matrices: vec![matrix],
+                bias,
+            }));
+        }
+        Ok(all)
+    }
+
+    /// All experts in one tensor.
+    fn stacked(&self, full: &str, shape: [usize; 2], at: &'static str) -> Result<Vec<Projection>> {
+        let spelt = |pattern: &str| pattern.replace("{P}", full);
+        let mxfp4 = self
+            .storage
+            .mxfp4
+            .filter(|mxfp4| self.w.has_mxfp4(&spelt(mxfp4.blocks)));
+        let matrices = match mxfp4 {
+            Some(mxfp4) => self.mxfp4(&mxfp4, full, shape, at)?,
+            None => self.plain(full, shape, at)?,
+        };
+        let mut biases = None;
+        if self.bias {
+            let Some(pattern) = mxfp4.and_then(|mxfp4| mxfp4.bias).or(self.storage.bias) else {
+                return setting(format!("{at}: the storage of `{full}` names no bias"));
+            };
+            biases = Some(
+                self.w
+                    .numbers(spelt(pattern), &[self.count, shape[0]], at)?,
+            );
+        }
+        let bias = |expert: usize| Some(biases.as_ref()?[expert * shape[0]..][..shape[0]].to_vec());
+        let all = matrices.into_iter().enumerate();
+        Ok(all
+            .map(|(expert, matrix)| Projection {
+                matrices: vec![matrix],
+                bias: bias(expert),
+            })
+            .collect())
+    }
+
+    fn plain(&self, full: &str, [rows, cols]: [usize; 2], at: &'static str) -> Result<Vec<Matrix>> {
+        let Storage {
+            weight,
+            transposed,
+            transposed_only,
+            flat,
+            ..
+        } = self.storage;
+        let transposed = transposed || transposed_only.is_some_and(|end| full.ends_with(end));
+        let [outer, inner] = if transposed {
+            [cols, rows]
+        } else {
+            [rows, cols]
+        };
+        let flat_shape = [self.count.saturating_mul(outer), inner];
+        let stacked_shape = [self.count, outer, inner];
+        let shape: &[usize] = if flat { &flat_shape } else { &stacked_shape };
+        let Some(stack) = self
+            .w
+            .stack(weight.replace("{P}", full), shape, transposed, at)?
+        else {
+            return Ok(Vec::new());
+        };
+        let expert = |expert: usize| -> Result<Matrix> {
+            let matrix = stack.slice_rows(expert * outer..(expert + 1) * outer)?;
+            Ok(if transposed {
+                matrix.transpose()?
+            } else {
+                matrix
+            })
+        };
+        (0..self.count).map(expert).collect()
+    }
+
+    fn mxfp4(
+        &self,
+        names: &Mxfp4Storage,
+        full: &str,
+        [rows, cols]: [usize; 2],
+        at: &'static str,
+    ) -> Result<Vec<Matrix>> {
+        if !cols.is_multiple_of(BLOCK) {
+            return setting(format!(
+                "{at}: rows of {cols} are no whole number of MXFP4 blocks of {BLOCK}"
+            ));
+        }
+        let (blocks, scales) = (
+            names.blocks.replace("{P}", full),
+            names.scales.replace("{P}", full),
+        );
+        let blocks = self
+            .w
+            .packed(blocks, &[self.count, rows, cols / BLOCK, NIBBLES], true, at)?;
+        let scales = self
+            .w
+            .packed(scales, &[self.count, rows, cols / BLOCK], false, at)?;
+        let (Some(blocks), Some(scales)) = (blocks, scales) else {
+            return Ok(Vec::new());
+        };
+        // The plan has checked both shapes.
+        let each = rows * (cols / BLOCK);
+        let expert = |expert: usize| -> Result<Matrix> {
+            let range = expert * each..(expert + 1) * each;
+            let data = repacked(
+                &blocks[range.start * NIBBLES..range.end * NIBBLES],
+                &scales[range],
+            );
+            Ok(Matrix::new(rows, cols, WeightDtype::Mxfp4, data.into())?)
+        };
+        (0..self.count).map(expert).collect()
+    }
+}
+
+/// gpt-oss keeps elements 2j and 2j + 1 of a block in byte j and the scales apart; ggml keeps elements j and j + 16 in
+/// byte j, behind the scale.
+fn repacked(blocks: &[u8], scales: &[u8]) -> Vec<u8> {
+    const OUT: usize = NIBBLES + 1;
+    const BLOCKS_PER_TASK: usize = 4096;
+    let (blocks, _) = blocks.as_chunks::<NIBBLES>();
+    let mut out = vec![[0; OUT]; scales.len()];
+    for_chunks(out.chunks_mut(BLOCKS_PER_TASK).collect(), |task, out| {
+        let first = task * BLOCKS_PER_TASK;
+        for (out, (block, scale)) in out
+            .iter_mut()
+            .zip(blocks[first..].iter().zip(&scales[first..]))
+        {
+            let nibble = |element: usize| (block[element / 2] >> (4 * (element % 2))) & 15;
+            out[0] = *scale;
+            for (j, byte) in out[1..].iter_mut().enumerate() {
+                *byte = nibble(j) | (nibble(j + NIBBLES) << 4);
+            }
+        }
+    });
+    out.into_flattened()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Element by element as gpt-oss.md has it.
+    fn value(block: &[u8], scale: u8, element: usize) -> f32 {
+        const LUT: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+        let nibble = usize::from(block[element / 2] >> (4 * (element % 2)) & 15);
+        let sign = if nibble < 8 { 1.0 } else { -1.0 };
+        sign * LUT[nibble % 8] * (f32::from(scale) - 127.0).exp2()
+    }
+
+    #[test]
+    fn repacked_blocks_have_the_same_values() {
+        let blocks: Vec<u8> = (0..9000 * NIBBLES)
+            .map(|i| (i * 37 + i / 11) as u8)
+            .collect();
+        let scales: Vec<u8> = (0..9000).map(|i| 100 + (i % 60) as u8).collect();
+        let data = repacked(&blocks, &scales);
+        let values = Matrix::new(9000, BLOCK, WeightDtype::Mxfp4, data.into())
+            .unwrap()
+            .to_f32()
+            .unwrap();
+        for (block, values) in values.chunks_exact(BLOCK).enumerate() {
+            for (element, found) in values.iter().enumerate() {
+                let expected = value(
+                    &blocks[block * NIBBLES..][..NIBBLES],
+                    scales[block],
+                    element,
+                );
+                assert_eq!(*found, expected, "block {block}, element {element}");
+            }
+        }
+    }
+}
