@@ -7,6 +7,9 @@ use crate::cpu::Precision;
 use crate::weights::{Checkpoint, Mode, Plan, Source, Weights, judge};
 use crate::{Error, Result};
 
+/// Whether a checkpoint with these settings is of an architecture.
+pub type Condition = fn(&ConfigFile) -> Result<bool>;
+
 /// How a checkpoint says what it is, and what loads it: one per spec.
 #[derive(Clone, Copy, Debug)]
 pub struct Architecture {
@@ -23,7 +26,7 @@ pub struct Architecture {
     /// Patterns of tensors that may be in the file, `[safetensors, GGUF]`.
     pub ignore: [&'static [&'static str]; 2],
     /// What a checkpoint must fulfil beside its name, `[safetensors, GGUF]`.
-    pub condition: [Option<fn(&ConfigFile) -> Result<bool>>; 2],
+    pub condition: [Option<Condition>; 2],
     /// The token embedding, which tells the root.
     pub tokens: Name,
     /// Loads the model.

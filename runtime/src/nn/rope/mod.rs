@@ -178,7 +178,10 @@ impl RopeOptions {
     /// Tensors that divide the frequencies, where the format has any.
     #[must_use]
     pub fn freq_factors(self, factors: impl Into<Option<FreqFactors>>) -> Self {
-        Self { freq_factors: factors.into(), ..self }
+        Self {
+            freq_factors: factors.into(),
+            ..self
+        }
     }
 
     /// The frequencies.

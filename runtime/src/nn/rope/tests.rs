@@ -364,7 +364,8 @@ fn each_type_of_layer_has_its_own_settings() {
     let rope = load(nested.config, |config| options(config, 8, 1)).unwrap();
     let (cos, sin) = rotated(&rope, 9, 8, 4, 8)[1];
     assert!(
-        (cos + 0.818_632_457).abs() < 1e-6 && (sin - 0.574_317_769).abs() < 1e-6,
+        (f64::from(cos) + 0.818_632_457).abs() < 1e-6
+            && (f64::from(sin) - 0.574_317_769).abs() < 1e-6,
         "{cos} {sin}"
     );
     let unknown = nested
