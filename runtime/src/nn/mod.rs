@@ -26,7 +26,7 @@ pub use crate::weights::Weights;
 pub use crate::{Error, Result};
 pub use act::{Act, Glu};
 pub use activations::Activations;
-pub use architecture::{Architecture, Model, load_model, select};
+pub use architecture::{Architecture, Condition, Model, load_model, select};
 pub use attention::{Append, Attend, Heads, KvSlot, QTemperature, Queries, Sinks};
 pub use embedding::{Embedding, EmbeddingOptions};
 pub use error::NnError;
