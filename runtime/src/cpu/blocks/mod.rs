@@ -18,6 +18,8 @@ mod scalar;
 mod unpack;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
+#[cfg(target_arch = "x86_64")]
+mod vnni_decode;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -228,9 +230,20 @@ impl Job<'_> {
     }
 
     /// A few units at a time are decoded and used.
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(unsafe_code, reason = "calls what the machine has been asked for")
+    )]
     fn few<F: Format>(&self, group: usize, strip: &Strip, panel: &mut Panel) {
         let units = self.matrix.cols / UNIT;
         let mut sums = [Lanes::ZERO; FEW];
+        #[cfg(target_arch = "x86_64")]
+        if self.matrix.level == Level::Vnni {
+            let (bytes, layout) = (self.matrix.group(group), &self.matrix.layout);
+            // SAFETY: the level is supported, which `PackedMatrix` has checked.
+            unsafe { vnni::few::<F>(bytes, layout, strip, units, &mut sums[..strip.tokens]) };
+            return self.store(group, strip, &sums);
+        }
         panel.reserve::<F>(FEW_UNITS);
         for first in (0..units).step_by(FEW_UNITS) {
             let count = FEW_UNITS.min(units - first);
@@ -300,7 +313,10 @@ struct Part<'a> {
 }
 
 /// Decodes units of a group.
-#[expect(unsafe_code, reason = "calls what the machine has been asked for")]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls what the machine has been asked for")
+)]
 fn unpack<F: Format>(
     matrix: &BlockMatrix,
     group: usize,
@@ -313,7 +329,7 @@ fn unpack<F: Format>(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the level is supported, which `PackedMatrix` has checked.
         Level::Vnni => unsafe {
-            vnni::unpack::<F>(group, layout, units.start, units.len(), panel, at)
+            vnni::unpack::<F>(group, layout, units, panel, at);
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the same.
@@ -325,7 +341,10 @@ fn unpack<F: Format>(
 }
 
 /// Adds the products of decoded units to sums `[group][token]`. Several groups lie in the panel one after the other.
-#[expect(unsafe_code, reason = "calls what the machine has been asked for")]
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls what the machine has been asked for")
+)]
 fn micro<F: Format>(level: Level, part: &Part<'_>, sums: &mut [Lanes]) {
     match level {
         #[cfg(target_arch = "x86_64")]

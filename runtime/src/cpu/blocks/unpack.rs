@@ -75,9 +75,9 @@ fn steps<F: Format>(low: &[u8], high: &[u8], out: &mut [Step]) {
             out.0[lane] = low[lane] >> shift & ((1_u16 << F::LOW) - 1) as u8;
         }
         if F::HIGH > 0 {
-            let per_high = 8 / F::HIGH;
-            let shift = step % per_high * F::HIGH;
-            let high = &high[step / per_high];
+            // As above, with the division turned round: there may be no high bits.
+            let shift = step * F::HIGH % 8;
+            let high = &high[step * F::HIGH / 8];
             for lane in 0..64 {
                 out.0[lane] |= (high[lane] >> shift & ((1 << F::HIGH) - 1)) << F::LOW;
             }

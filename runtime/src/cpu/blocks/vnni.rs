@@ -2,22 +2,121 @@
 #![expect(unsafe_code, reason = "vector loads take raw pointers")]
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
+use super::activations::Strip;
 use super::format::{Format, Layout, STEPS};
-use super::unpack::{self, Lanes, Panel};
+use super::unpack::{Lanes, Panel};
+use super::vnni_decode::{self as decode, Planes};
 use super::{GROUPS, Part};
 
-/// See [`unpack::units`].
+/// See [`unpack::units`](super::unpack::units).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn unpack<F: Format>(
     group: &[u8],
     layout: &Layout,
-    first: usize,
-    units: usize,
+    range: Range<usize>,
     panel: &mut Panel,
     at: usize,
 ) {
-    unpack::units::<F>(group, layout, first, units, panel, at);
+    let units = range.len();
+    let planes = Planes::new(group, layout);
+    let steps_of_units = &mut panel.steps[at * STEPS..(at + units) * STEPS];
+    let subs = at * F::SUBS..(at + units) * F::SUBS;
+    let (scales_of, minima) = (&mut panel.scales[subs.clone()], &mut panel.minima[subs]);
+    for unit in 0..units {
+        // SAFETY: the caller's units exist; what is written lies in the slices and is aligned as vectors are.
+        unsafe {
+            for (step, to) in decode::steps::<F>(planes, range.start + unit)
+                .into_iter()
+                .zip(&mut steps_of_units[unit * STEPS..])
+            {
+                _mm512_store_si512(to.0.as_mut_ptr().cast(), step);
+            }
+            let (scale, min) = decode::scales::<F>(planes, range.start + unit);
+            for sub in 0..F::SUBS {
+                _mm512_store_ps(scales_of[unit * F::SUBS + sub].0.as_mut_ptr(), scale[sub]);
+                _mm512_store_ps(minima[unit * F::SUBS + sub].0.as_mut_ptr(), min[sub]);
+            }
+        }
+    }
+}
+
+/// The product of a group with up to four tokens: decoded in registers and used at once.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn few<F: Format>(
+    group: &[u8],
+    layout: &Layout,
+    strip: &Strip,
+    units: usize,
+    out: &mut [Lanes],
+) {
+    let planes = Planes::new(group, layout);
+    match strip.tokens {
+        1 => stream::<F, 1>(planes, strip, units, out),
+        2 => stream::<F, 2>(planes, strip, units, out),
+        3 => stream::<F, 3>(planes, strip, units, out),
+        _ => stream::<F, 4>(planes, strip, units, out),
+    }
+}
+
+/// Units that are asked for ahead of their use: 2 to 4 KiB.
+const AHEAD: usize = 8;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+fn stream<F: Format, const T: usize>(
+    planes: Planes,
+    strip: &Strip,
+    units: usize,
+    out: &mut [Lanes],
+) {
+    assert!(strip.tokens == T && out.len() == T);
+    assert!(strip.bytes.len() >= units * STEPS * T && strip.scales.len() >= units * T);
+    let corrections = if F::MIN {
+        strip.sums.len()
+    } else {
+        strip.starts.len()
+    };
+    assert!(corrections >= units * F::SUBS * T);
+    let per_sub = STEPS / F::SUBS;
+    let mut sums = [_mm512_setzero_ps(); T];
+    // SAFETY: all indices below are within the lengths just checked, and the group has the units.
+    unsafe {
+        for unit in 0..units {
+            decode::prefetch::<F>(planes, unit + AHEAD);
+            let steps = decode::steps::<F>(planes, unit);
+            let (scales, minima) = decode::scales::<F>(planes, unit);
+            let bytes = strip.bytes.as_ptr().add(unit * STEPS * T).cast::<i32>();
+            for t in 0..T {
+                let activation = _mm512_set1_ps(*strip.scales.as_ptr().add(unit * T + t));
+                for sub in 0..F::SUBS {
+                    let at = (unit * F::SUBS + sub) * T + t;
+                    let start = if F::MIN {
+                        0
+                    } else {
+                        *strip.starts.as_ptr().add(at)
+                    };
+                    // Two chains, because one would wait for itself.
+                    let mut dots = [_mm512_set1_epi32(start), _mm512_setzero_si512()];
+                    for step in sub * per_sub..(sub + 1) * per_sub {
+                        let x = _mm512_set1_epi32(*bytes.add(step * T + t));
+                        dots[step % 2] = _mm512_dpbusd_epi32(dots[step % 2], steps[step], x);
+                    }
+                    let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(dots[0], dots[1]));
+                    let scale = _mm512_mul_ps(scales[sub], activation);
+                    sums[t] = _mm512_fmadd_ps(dot, scale, sums[t]);
+                    if F::MIN {
+                        let sum = _mm512_set1_ps(*strip.sums.as_ptr().add(at));
+                        sums[t] = _mm512_fmadd_ps(minima[sub], sum, sums[t]);
+                    }
+                }
+            }
+        }
+        for t in 0..T {
+            _mm512_store_ps(out[t].0.as_mut_ptr(), sums[t]);
+        }
+    }
 }
 
 /// Adds the products of decoded units to sums `[group][token]`.

@@ -34,7 +34,13 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
         let x: [*const f32; T] =
             std::array::from_fn(|t| product.x.as_ptr().add((token + t) * cols + columns.start));
         let whole = columns.len() / 8 * 8;
+        let ahead = product.bytes_ahead(size);
         for c in (0..whole).step_by(8) {
+            if T == 1 {
+                for row in &w {
+                    _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(c * size + ahead).cast());
+                }
+            }
             let mut tokens = [_mm256_setzero_ps(); T];
             for t in 0..T {
                 tokens[t] = _mm256_loadu_ps(x[t].add(c));
@@ -57,13 +63,20 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
             }
         }
     }
-    let mut out = [[0.0; R]; T];
-    for t in 0..T {
-        for r in 0..R {
-            out[t][r] = sum(sums[t][r]);
-        }
-    }
-    out
+    std::array::from_fn(|t| totals(&sums[t]))
+}
+
+/// The sum of each register's lanes. Any number of registers goes through the same tree of four.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn totals<const R: usize>(v: &[__m256; R]) -> [f32; R] {
+    let at = |r: usize| if r < R { v[r] } else { _mm256_setzero_ps() };
+    let two = _mm256_hadd_ps(_mm256_hadd_ps(at(0), at(1)), _mm256_hadd_ps(at(2), at(3)));
+    let all = _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps::<1>(two));
+    let mut out = [0.0; TILE_ROWS];
+    // SAFETY: `out` is four f32.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), all) };
+    std::array::from_fn(|r| out[r])
 }
 
 /// Eight elements as f32.
@@ -98,12 +111,4 @@ unsafe fn load_tail<E: Element>(at: *const u8, count: usize) -> __m256 {
         std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), count * E::KIND.bytes());
         load::<E>(bytes.as_ptr())
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn sum(v: __m256) -> f32 {
-    let four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }

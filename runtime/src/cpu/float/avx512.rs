@@ -35,7 +35,13 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
         let x: [*const f32; T] =
             std::array::from_fn(|t| product.x.as_ptr().add((token + t) * cols + columns.start));
         let whole = columns.len() / 16 * 16;
+        let ahead = product.bytes_ahead(size);
         for c in (0..whole).step_by(16) {
+            if T == 1 {
+                for row in &w {
+                    _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(c * size + ahead).cast());
+                }
+            }
             let mut weights = [_mm512_setzero_ps(); R];
             for r in 0..R {
                 weights[r] = load::<E>(w[r].add(c * size));
@@ -59,13 +65,34 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
             }
         }
     }
-    let mut out = [[0.0; R]; T];
-    for t in 0..T {
-        for r in 0..R {
-            out[t][r] = _mm512_reduce_add_ps(sums[t][r]);
-        }
-    }
-    out
+    std::array::from_fn(|t| totals(&sums[t]))
+}
+
+/// The sum of each register's lanes. Any number of registers goes through the same tree of four.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[inline]
+fn totals<const R: usize>(v: &[__m512; R]) -> [f32; R] {
+    let at = |r: usize| if r < R { v[r] } else { _mm512_setzero_ps() };
+    let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (ab, cd) = (two(at(0), at(1)), two(at(2), at(3)));
+    let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    // Now each 128 bits hold one partial sum of each register.
+    let four = _mm512_add_ps(
+        _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+        _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)),
+    );
+    let half = _mm256_add_ps(
+        _mm512_castps512_ps256(four),
+        _mm512_extractf32x8_ps::<1>(four),
+    );
+    let all = _mm_add_ps(
+        _mm256_castps256_ps128(half),
+        _mm256_extractf128_ps::<1>(half),
+    );
+    let mut out = [0.0; TILE_ROWS];
+    // SAFETY: `out` is four f32.
+    unsafe { _mm_storeu_ps(out.as_mut_ptr(), all) };
+    std::array::from_fn(|r| out[r])
 }
 
 /// Sixteen elements as f32.

@@ -21,6 +21,9 @@ use super::output::Output;
 
 /// Columns of one partial sum: 6 tokens × 1024 × 4 bytes fill most of a first-level cache.
 const CHUNK: usize = 1024;
+/// Most bytes of a row that are asked for ahead.
+#[cfg(target_arch = "x86_64")]
+const MAX_AHEAD: usize = 8 << 10;
 /// Weight rows of a micro-kernel tile; a task of a matrix product should be a multiple of it.
 pub(super) const TILE_ROWS: usize = 4;
 
@@ -121,6 +124,14 @@ impl<'a> Product<'a> {
                 (_, Kind::BF16) => scalar::run::<BF16>(self, rows),
             }
         }
+    }
+
+    /// How far before their use weights are asked for when one token streams them: short rows one tile ahead, because
+    /// the hardware has hardly seen where a row goes when it ends.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn bytes_ahead(&self, size: usize) -> usize {
+        (self.cols * size * TILE_ROWS).min(MAX_AHEAD)
     }
 
     /// The column ranges of the partial sums.

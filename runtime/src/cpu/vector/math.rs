@@ -162,7 +162,7 @@ mod body {
     /// `(1 + tanh u) / 2` is `sigmoid(2 u)`, which does not cancel for negative u.
     #[inline(always)]
     pub(super) fn gelu_tanh<const FMA: bool>(x: &mut [f32]) {
-        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+        const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
         for x in x {
             let cubic = multiply_add::<FMA>(0.044_715 * *x * *x, *x, *x);
             *x /= 1.0 + exp::<FMA>(-TWICE_SQRT_2_OVER_PI * cubic);
