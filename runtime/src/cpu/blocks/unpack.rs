@@ -129,30 +129,30 @@ fn scales_of<F: Format>(
         Scales::Power => {
             let at = layout.small + unit * ROWS;
             let powers = as_rows(&group[at..at + ROWS]);
-            scales[0] = Lanes(powers.map(half_power_of_two));
+            scales[0] = Lanes(each(|row| half_power_of_two(powers[row])));
         }
         Scales::SixSix => {
             let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
-            scales[0] = product(half(block, 0), first.map(f32::from));
-            minima[0] = product(half(block, 1), second.map(|m| -f32::from(m)));
+            scales[0] = product(half(block, 0), |row| f32::from(first[row]));
+            minima[0] = product(half(block, 1), |row| -f32::from(second[row]));
         }
         Scales::Six => {
             let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
             for (out, small) in scales.iter_mut().zip([first, second]) {
-                *out = product(half(block, 0), small.map(|s| f32::from(s) - 32.0));
+                *out = product(half(block, 0), |row| f32::from(small[row]) - 32.0);
             }
         }
         Scales::FourFour => {
             for (sub, (scale, min)) in scales.iter_mut().zip(minima).enumerate() {
                 let small = small(16, 2 * inner + sub);
-                *scale = product(half(block, 0), small.map(|s| f32::from(s & 15)));
-                *min = product(half(block, 1), small.map(|s| -f32::from(s >> 4)));
+                *scale = product(half(block, 0), |row| f32::from(small[row] & 15));
+                *min = product(half(block, 1), |row| -f32::from(small[row] >> 4));
             }
         }
         Scales::Signed => {
             for (sub, scale) in scales.iter_mut().enumerate() {
                 let small = small(16, 2 * inner + sub);
-                *scale = product(half(block, 0), small.map(|s| f32::from(s.cast_signed())));
+                *scale = product(half(block, 0), |row| f32::from(small[row].cast_signed()));
             }
         }
     }
@@ -167,16 +167,26 @@ fn as_rows(bytes: &[u8]) -> &[u8; ROWS] {
 /// The two 6-bit numbers of a unit: low bits in one byte, high bits in half of another.
 #[inline(always)]
 fn pair(low: &[u8; ROWS], high: &[u8; ROWS], inner: usize) -> ([u8; ROWS], [u8; ROWS]) {
-    let high = high.map(|byte| byte >> (inner % 2 * 4));
+    let high = |row: usize| high[row] >> (inner % 2 * 4);
     (
-        std::array::from_fn(|row| low[row] & 15 | (high[row] & 3) << 4),
-        std::array::from_fn(|row| low[row] >> 4 | (high[row] >> 2 & 3) << 4),
+        each(|row| low[row] & 15 | (high(row) & 3) << 4),
+        each(|row| low[row] >> 4 | (high(row) >> 2 & 3) << 4),
     )
 }
 
 #[inline(always)]
-fn product(d: Lanes, small: [f32; ROWS]) -> Lanes {
-    Lanes(std::array::from_fn(|row| d.0[row] * small[row]))
+fn product(d: Lanes, small: impl Fn(usize) -> f32) -> Lanes {
+    Lanes(each(|row| d.0[row] * small(row)))
+}
+
+/// A value for each row. Unlike `array::from_fn` always inlined, and so compiled with the caller's instructions.
+#[inline(always)]
+fn each<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; ROWS] {
+    let mut out = [T::default(); ROWS];
+    for row in 0..ROWS {
+        out[row] = value(row);
+    }
+    out
 }
 
 /// Sixteen f16 to f32 by shifting the bits into place and correcting the exponent: right for all finite numbers, the

@@ -26,13 +26,15 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
     let mut sums = [[_mm256_setzero_ps(); R]; T];
     // SAFETY: `row + R` rows and `token + T` tokens exist and `columns` lies within them.
     unsafe {
-        let w: [*const u8; R] = std::array::from_fn(|r| {
-            rows.data
-                .as_ptr()
-                .add(((row + r) * cols + columns.start) * size)
-        });
-        let x: [*const f32; T] =
-            std::array::from_fn(|t| product.x.as_ptr().add((token + t) * cols + columns.start));
+        // Loops, not `array::from_fn`: that is not inlined, and would force the tile out of its registers.
+        let mut w = [rows.data.as_ptr(); R];
+        for r in 0..R {
+            w[r] = w[r].add(((row + r) * cols + columns.start) * size);
+        }
+        let mut x = [product.x.as_ptr(); T];
+        for t in 0..T {
+            x[t] = x[t].add((token + t) * cols + columns.start);
+        }
         let whole = columns.len() / 8 * 8;
         let ahead = product.bytes_ahead(size);
         for c in (0..whole).step_by(8) {
@@ -63,7 +65,11 @@ unsafe fn tile<E: Element, const R: usize, const T: usize>(
             }
         }
     }
-    std::array::from_fn(|t| totals(&sums[t]))
+    let mut out = [[0.0; R]; T];
+    for t in 0..T {
+        out[t] = totals(&sums[t]);
+    }
+    out
 }
 
 /// The sum of each register's lanes. Any number of registers goes through the same tree of four.
@@ -76,7 +82,9 @@ fn totals<const R: usize>(v: &[__m256; R]) -> [f32; R] {
     let mut out = [0.0; TILE_ROWS];
     // SAFETY: `out` is four f32.
     unsafe { _mm_storeu_ps(out.as_mut_ptr(), all) };
-    std::array::from_fn(|r| out[r])
+    let mut rows = [0.0; R];
+    rows.copy_from_slice(&out[..R]);
+    rows
 }
 
 /// Eight elements as f32.

@@ -19,7 +19,7 @@ use std::ops::Range;
 use super::Level;
 use super::output::Output;
 
-/// Columns of one partial sum: 6 tokens × 1024 × 4 bytes fill most of a first-level cache.
+/// Columns of one partial sum: 6 tokens × 1024 × 4 bytes fit in a first-level cache.
 const CHUNK: usize = 1024;
 /// Most bytes of a row that are asked for ahead.
 #[cfg(target_arch = "x86_64")]
