@@ -19,6 +19,7 @@ mod steps;
 mod tensor_names;
 mod values;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 
 use crate::diagnostic::{Diagnostic, Severity};
@@ -38,6 +39,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) names: Names<'a>,
     /// What has been read so far.
     pub(crate) reads: Reads,
+    /// How many nearest words were looked for.
+    pub(crate) hints: Cell<usize>,
 }
 
 impl Checker<'_> {
@@ -163,6 +166,7 @@ fn one(
         formats: Vec::new(),
         names: Names::default(),
         reads: Reads::default(),
+        hints: Cell::new(0),
     };
     let architecture = checker.architecture(prelude, own);
     let failed = checker

@@ -220,16 +220,10 @@ impl<'a> Checker<'a> {
     }
 
     fn unknown_name(&mut self, name: &str, span: Span) {
-        let fields: Vec<String> = self
-            .names
-            .fields
-            .iter()
-            .map(|field| field.name.clone())
-            .collect();
+        let fields = self.names.fields.iter();
         let lets = self.names.lets.iter().map(|decl| decl.name);
         let known = fields
-            .iter()
-            .map(String::as_str)
+            .map(|field| field.name.as_str())
             .chain(lets)
             .chain(["true", "false", "none", "i"]);
         let help = match self.near(name, known) {

@@ -92,13 +92,14 @@ impl<'a> Checker<'a> {
         &mut self.diagnostics[index]
     }
 
-    /// The nearest known word, unless there are so many mistakes already that one more hint helps nobody.
+    /// The nearest known word, unless so many mistakes got a hint already that one more helps nobody.
     pub(crate) fn near<'w>(
         &self,
         word: &str,
         known: impl IntoIterator<Item = &'w str>,
     ) -> Option<&'w str> {
-        (self.diagnostics.len() < MAX_HINTS)
+        self.hints.set(self.hints.get() + 1);
+        (self.hints.get() <= MAX_HINTS)
             .then(|| nearest(word, known))
             .flatten()
     }
@@ -410,12 +411,6 @@ impl<'a> Checker<'a> {
         if words.contains(&text.value.as_str()) {
             return Some(Word::Literal(text.value.clone()));
         }
-        let fields: Vec<String> = self
-            .names
-            .fields
-            .iter()
-            .map(|field| field.name.clone())
-            .collect();
         let message = format!(
             "`{}` is neither a word for `{key}` nor a config field",
             text.value
@@ -423,7 +418,7 @@ impl<'a> Checker<'a> {
         let candidates = words
             .iter()
             .copied()
-            .chain(fields.iter().map(String::as_str));
+            .chain(self.names.fields.iter().map(|field| field.name.as_str()));
         let help = match self.near(&text.value, candidates) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the words are {}", words.join(", ")),
