@@ -104,6 +104,12 @@ impl<'l> Writer<'l> {
         }
     }
 
+    /// The way to a part.
+    fn access(&self, part: usize) -> Option<&Access> {
+        self.access
+            .get(self.layout.alias.get(&part).unwrap_or(&part))
+    }
+
     fn push(&mut self, statement: TokenStream) {
         self.tail = None;
         self.statements.push(statement);
@@ -267,7 +273,13 @@ impl<'l> Writer<'l> {
         }
         let value = self.operation(id);
         let wish = self.wish(id);
-        self.bind(id, &wish, value);
+        // A component that a pattern binds has that name already.
+        let wish = if self.pinned.contains(&wish) {
+            "y"
+        } else {
+            &wish
+        };
+        self.bind(id, wish, value);
     }
 
     fn wish(&self, id: Id) -> String {
@@ -388,7 +400,7 @@ impl<'l> Writer<'l> {
     }
 
     fn part(&self, part: usize) -> TokenStream {
-        let Some(access) = self.access.get(&part) else {
+        let Some(access) = self.access(part) else {
             return quote!(self);
         };
         let place = &access.place;
@@ -408,8 +420,7 @@ impl<'l> Writer<'l> {
             Factor::Literal(number) => float(*number),
             Factor::Part(part) => {
                 let reference = self
-                    .access
-                    .get(part)
+                    .access(*part)
                     .is_some_and(|access| access.reference || access.optional);
                 let part = self.part(*part);
                 if reference { quote!(*#part) } else { part }
@@ -424,6 +435,9 @@ impl<'l> Writer<'l> {
         ) else {
             return quote!(x.clone());
         };
+        for call in made.common.clone() {
+            self.named(call);
+        }
         let index = self
             .layout
             .graph
@@ -431,7 +445,7 @@ impl<'l> Writer<'l> {
             .iter()
             .position(|part| *part == Part::Choice(choice))
             .unwrap_or_default();
-        let access = self.access.get(&index).cloned();
+        let access = self.access(index).cloned();
         let place = self.part(index);
         let reference = access.is_some_and(|access| access.reference || access.optional);
         let [yes, no] = made.arms;

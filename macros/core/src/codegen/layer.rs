@@ -38,6 +38,8 @@ pub(super) struct Layout {
     pub(super) slots: HashMap<ScopeId, Vec<Slot>>,
     /// How each choice is kept.
     pub(super) shapes: Vec<Shape>,
+    /// Parts that another part holds: a second `if` on the same bool.
+    pub(super) alias: HashMap<usize, usize>,
     /// The components that are attention.
     pub(super) attentions: Vec<String>,
 }
@@ -59,6 +61,7 @@ pub(super) fn layer(module: &mut Module) -> TokenStream {
         shapes,
         graph,
         slots: HashMap::new(),
+        alias: HashMap::new(),
         attentions,
     };
     let mut namer = Namer::default();
@@ -75,7 +78,14 @@ pub(super) fn layer(module: &mut Module) -> TokenStream {
     let fields: Vec<_> = layout
         .slots(0)
         .iter()
-        .map(|slot| loads.field(module, slot))
+        .map(|slot| {
+            let mut field = loads.field(module, slot);
+            // The type says it; only the fields of variants, which are public, must have a doc.
+            if matches!(layout.graph.parts.get(slot.part), Some(Part::Component(_))) {
+                field.doc.clear();
+            }
+            field
+        })
         .collect();
     let declared = fields.iter().map(Field::declare);
     let inits = fields.iter().map(Field::init);
@@ -213,14 +223,37 @@ impl Layout {
                 self.choice(module, choice, &held);
             }
         }
-        chosen
-            .into_iter()
-            .map(|(part, optional)| Slot {
+        let mut slots: Vec<Slot> = Vec::new();
+        for (part, optional) in chosen {
+            let condition = self.plain_condition(part);
+            let same =
+                |slot: &&Slot| condition.is_some() && self.plain_condition(slot.part) == condition;
+            if let Some(other) = slots
+                .iter()
+                .find(same)
+                .filter(|other| other.optional.is_none())
+            {
+                self.alias.insert(part, other.part);
+                continue;
+            }
+            let name = namer.take(&self.part_name(part), "");
+            slots.push(Slot {
                 part,
-                name: namer.take(&self.part_name(part), ""),
+                name,
                 optional,
-            })
-            .collect()
+            });
+        }
+        slots
+    }
+
+    /// The condition of a choice that is kept as a bool.
+    fn plain_condition(&self, part: usize) -> Option<String> {
+        let Some(Part::Choice(choice)) = self.graph.parts.get(part) else {
+            return None;
+        };
+        let plain = matches!(self.shapes.get(*choice), Some(Shape::Bool));
+        let condition = self.graph.choices.get(*choice).filter(|_| plain)?;
+        Some(doc::spec(&condition.condition))
     }
 
     fn choice(&mut self, module: &mut Module, choice: usize, held: &[usize]) {
@@ -327,7 +360,7 @@ impl Loads<'_> {
                     self.set(
                         index,
                         quote!(#ty),
-                        String::new(),
+                        format!("`[{name}]`"),
                         quote!(#ty::load(#(#arguments),*)?),
                     );
                 }

@@ -6,7 +6,7 @@ use quote::{format_ident, quote};
 use super::doc::doc;
 use super::expr::{Exprs, float};
 use super::mentions;
-use crate::ir::{Expr, ExprKind, Type, Value};
+use crate::ir::{BinaryOp, Expr, ExprKind, Type, Value};
 
 /// A field of a generated struct.
 pub(super) struct Field {
@@ -175,6 +175,16 @@ pub(super) fn constant(expr: &Expr) -> Option<f64> {
     match &expr.kind {
         ExprKind::Number(number) => Some(*number),
         ExprKind::Neg(inner) => constant(inner).map(|number| -number),
+        ExprKind::Binary(op, a, b) => {
+            let (a, b) = (constant(a)?, constant(b)?);
+            match op {
+                BinaryOp::Add => Some(a + b),
+                BinaryOp::Sub => Some(a - b),
+                BinaryOp::Mul => Some(a * b),
+                BinaryOp::Div if b != 0.0 => Some(a / b),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }

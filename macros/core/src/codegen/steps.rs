@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::doc;
+use super::options::constant;
 use crate::ir::{Expr, ExprKind, Step, StepExpr, StepOp};
 
 /// Index of a value.
@@ -72,6 +73,8 @@ pub(super) struct Choice {
     pub(super) arms: [(ScopeId, Id); 2],
     /// The scope it stands in.
     pub(super) scope: ScopeId,
+    /// Calls that both arms make, computed before.
+    pub(super) common: Vec<Id>,
 }
 
 /// One step: the variable and its new value.
@@ -172,13 +175,9 @@ impl Graph {
     }
 
     fn scaled(&mut self, number: &Expr, value: Id) -> Id {
-        let factor = match &number.kind {
-            ExprKind::Number(literal) => Factor::Literal(*literal),
-            ExprKind::Neg(inner) if matches!(inner.kind, ExprKind::Number(_)) => match inner.kind {
-                ExprKind::Number(literal) => Factor::Literal(-literal),
-                _ => Factor::Literal(-1.0),
-            },
-            _ => Factor::Part(self.part(Part::Scalar(number.clone()))),
+        let factor = match constant(number) {
+            Some(literal) => Factor::Literal(literal),
+            None => Factor::Part(self.part(Part::Scalar(number.clone()))),
         };
         if factor == Factor::Literal(1.0) {
             value
@@ -192,27 +191,38 @@ impl Graph {
         calls(yes, &mut common);
         let mut others = Vec::new();
         calls(no, &mut others);
-        for call in common.into_iter().filter(|call| others.contains(call)) {
-            self.lower(call);
-        }
+        let common = common.into_iter().filter(|call| others.contains(call));
+        let common: Vec<Id> = common.map(|call| self.lower(call)).collect();
         let (outer, choice) = (self.scope, self.choices.len());
         let arms = [(0, 0), (0, 0)];
         self.choices.push(Choice {
             condition: condition.clone(),
             arms,
             scope: outer,
+            common,
         });
         let part = self.part(Part::Choice(choice));
-        let arms = [yes, no].into_iter().enumerate().map(|(side, expr)| {
+        // Only one arm runs, so their calls of an attention share its places in the cache.
+        let before = self.calls.clone();
+        let mut most = before.clone();
+        let mut results = Vec::new();
+        for (side, expr) in [yes, no].into_iter().enumerate() {
+            self.calls.clone_from(&before);
             self.scope = self.scopes.len();
             self.scopes.push(Some((choice, side)));
-            (self.scope, self.lower(expr))
-        });
-        let arms: Vec<_> = arms.collect();
+            results.push((self.scope, self.lower(expr)));
+            for (name, count) in &self.calls {
+                let known = most.entry(name.clone()).or_default();
+                *known = (*known).max(*count);
+            }
+        }
+        self.calls = most;
         self.scope = outer;
-        if let (Some(&yes), Some(&no), Some(made)) =
-            (arms.first(), arms.get(1), self.choices.get_mut(choice))
-        {
+        if let (Some(&yes), Some(&no), Some(made)) = (
+            results.first(),
+            results.get(1),
+            self.choices.get_mut(choice),
+        ) {
             made.arms = [yes, no];
             self.count_uses(yes.1);
             self.count_uses(no.1);
