@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use proc_macro2::{Ident, Literal, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream, TokenTree};
 use quote::quote;
 
 use super::doc;
@@ -196,7 +196,9 @@ impl<'l> Writer<'l> {
                 .wished
                 .get(&old)
                 .map_or("residual".into(), |wish| snake(wish));
+            let pinned = self.pin(&statement);
             self.bind(old, &wish, quote!(x.clone()));
+            self.pinned.truncate(pinned);
         }
         self.x = value;
         self.push(if question {
@@ -356,11 +358,11 @@ impl<'l> Writer<'l> {
                 quote!(#part.forward(#input, #several step)?)
             }
             Op::Add(a, b) => {
-                let (a, b) = (self.receiver(a), self.argument(b));
+                let (a, b) = self.operands(a, b);
                 quote!(#a.plus(#b)?)
             }
             Op::Sub(a, b) => {
-                let (a, b) = (self.receiver(a), self.argument(b));
+                let (a, b) = self.operands(a, b);
                 quote!(#a.minus(#b)?)
             }
             Op::Scale(factor, a) => {
@@ -370,6 +372,26 @@ impl<'l> Writer<'l> {
             }
             Op::Choose(choice) => self.choose(choice),
         }
+    }
+
+    /// Both operands of a sum.
+    fn operands(&mut self, a: Id, b: Id) -> (TokenStream, TokenStream) {
+        let a = self.receiver(a);
+        let pinned = self.pin(&a);
+        let b = self.argument(b);
+        self.pinned.truncate(pinned);
+        (a, b)
+    }
+
+    /// Keeps statements that come before `code` is written from hiding what it names; returns the length of `pinned` before.
+    fn pin(&mut self, code: &TokenStream) -> usize {
+        let before = self.pinned.len();
+        let mut found = Vec::new();
+        identifiers(code.clone(), &mut found);
+        let locals = self.names.values().map(ToString::to_string);
+        self.pinned
+            .extend(locals.filter(|local| found.contains(local)));
+        before
     }
 
     /// An operand of a sum: calls get a name.
@@ -506,6 +528,17 @@ impl<'l> Writer<'l> {
                 .next()
                 .is_some_and(|first| first.to_string() == "if");
         (quote!(#(#statements)* #result), alone)
+    }
+}
+
+/// All identifiers in `code`.
+fn identifiers(code: TokenStream, found: &mut Vec<String>) {
+    for token in code {
+        match token {
+            TokenTree::Ident(ident) => found.push(ident.to_string()),
+            TokenTree::Group(group) => identifiers(group.stream(), found),
+            _ => {}
+        }
     }
 }
 
