@@ -10,9 +10,8 @@ use crate::ir::{
     Value,
 };
 use crate::spec;
-use crate::types::{Scope, Want};
 
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "kind",
     "heads",
     "kv_heads",
@@ -39,38 +38,17 @@ const KEYS: [&str; 26] = [
     "sinks",
     "q_temperature",
     "v_scale",
+    "out_gate",
 ];
 
 impl<'a> Checker<'a> {
     pub(super) fn gqa(&mut self, section: &Section<'a>) -> Option<Gqa> {
-        let keys: Vec<&str> = KEYS.into_iter().chain(["out_gate"]).collect();
-        self.known_keys(section, &keys);
+        self.known_keys(section, &KEYS);
         let names = self.projections(section, &["q", "k", "v", "qkv", "o"]);
         let spelled = self.not_both(section, "qkv", &["q", "k", "v"]);
         let head_dim = self.head_dim(section);
-        let bias = self.value(
-            section,
-            "bias",
-            Want::Bool,
-            Scope::LAYER,
-            Default::Bool(false),
-        );
-        let o_bias = self.value(
-            section,
-            "o_bias",
-            Want::Bool,
-            Scope::LAYER,
-            Default::Value(bias.clone()),
-        );
-        let off = |cx: &mut Self, key: &str| {
-            cx.value(section, key, Want::OptNumber, Scope::LAYER, Default::None)
-        };
-        let (clip, scale, softcap) = (off(self, "clip"), off(self, "scale"), off(self, "softcap"));
-        let (window, chunk, v_scale) = (
-            off(self, "window"),
-            off(self, "chunk"),
-            off(self, "v_scale"),
-        );
+        let bias = self.flag(section, "bias", Default::Bool(false));
+        let o_bias = self.flag(section, "o_bias", Default::Value(bias.clone()));
         let qkv = spelled.and_then(|()| self.qkv(section, &names));
         let o = self.projection(section, &names, "o");
         let qk_norm = self.qk_norm(section);
@@ -79,58 +57,28 @@ impl<'a> Checker<'a> {
         let out_gate = self.out_gate(section, qkv.as_ref());
         let rope = self.shared_rope();
         Some(Gqa {
-            heads: self.value(
-                section,
-                "heads",
-                Want::Number,
-                Scope::LAYER,
-                Default::Field("num_heads"),
-            ),
-            kv_heads: self.value(
-                section,
-                "kv_heads",
-                Want::Number,
-                Scope::LAYER,
-                Default::Field("num_kv_heads"),
-            ),
+            heads: self.number(section, "heads", Default::Field("num_heads")),
+            kv_heads: self.number(section, "kv_heads", Default::Field("num_kv_heads")),
             head_dim,
-            v_head_dim: section.has("v_head_dim").then(|| {
-                self.value(
-                    section,
-                    "v_head_dim",
-                    Want::Number,
-                    Scope::LAYER,
-                    Default::Required,
-                )
-            }),
+            v_head_dim: section
+                .has("v_head_dim")
+                .then(|| self.number(section, "v_head_dim", Default::Required)),
             qkv: qkv?,
             qkv_at: self.places(&names, &[&["q", "qkv"], &["k"], &["v"]]),
             o: o?,
             bias,
             o_bias,
-            transposed: self.value(
-                section,
-                "transposed",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
+            transposed: self.flag(section, "transposed", Default::Bool(false)),
             qk_norm: qk_norm?,
-            clip,
-            scale,
-            softcap,
-            alibi: self.value(
-                section,
-                "alibi",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
-            window,
-            chunk,
+            clip: self.optional(section, "clip"),
+            scale: self.optional(section, "scale"),
+            softcap: self.optional(section, "softcap"),
+            alibi: self.flag(section, "alibi", Default::Bool(false)),
+            window: self.optional(section, "window"),
+            chunk: self.optional(section, "chunk"),
             sinks: sinks?,
             q_temperature: q_temperature?,
-            v_scale,
+            v_scale: self.optional(section, "v_scale"),
             out_gate: out_gate?,
             rope: rope?,
         })
@@ -144,34 +92,16 @@ impl<'a> Checker<'a> {
             .get("attn")
             .and_then(|entry| Some((entry, entry.node.table()?)));
         let Some((entry, table)) = attn.filter(|_| section.title != "[attn]") else {
-            return self.value(
-                section,
-                "head_dim",
-                Want::Number,
-                Scope::LAYER,
-                Default::Field("head_dim"),
-            );
+            return self.number(section, "head_dim", Default::Field("head_dim"));
         };
         let attn = Section {
             table,
             title: "[attn]".to_string(),
             span: entry.key_span,
         };
-        let value = self.value(
-            &attn,
-            "head_dim",
-            Want::Number,
-            Scope::LAYER,
-            Default::Field("head_dim"),
-        );
+        let value = self.number(&attn, "head_dim", Default::Field("head_dim"));
         if let Some(entry) = section.get("head_dim") {
-            let own = self.value(
-                section,
-                "head_dim",
-                Want::Number,
-                Scope::LAYER,
-                Default::Required,
-            );
+            let own = self.number(section, "head_dim", Default::Required);
             if !same(&own.hf.kind, &value.hf.kind) || !same(&own.gguf.kind, &value.gguf.kind) {
                 let message = format!("{} has another `head_dim` than [attn]", section.title);
                 let error = self.error(entry.key_span, message);
@@ -253,43 +183,37 @@ impl<'a> Checker<'a> {
         } else {
             &[]
         };
-        let mut per_head_name = false;
-        let mut weights = Vec::new();
-        for key in ["q", "k"] {
-            weights.push(match section.node(key) {
-                Some(node) => {
-                    let name = self.full_name(key, node, placeholders)?;
-                    per_head_name |= [&name.names.hf, &name.names.gguf]
-                        .into_iter()
-                        .flatten()
-                        .any(|name| name.contains("{h}"));
-                    Some(name)
-                }
-                None => None,
-            });
-        }
+        let q = self.qk_weight(&section, "q", placeholders)?;
+        let k = self.qk_weight(&section, "k", placeholders)?;
         let options = self.norm_options(&section, false);
         let off = |kind: &ExprKind| *kind == ExprKind::Bool(false);
-        if per_head_name && !(off(&options.bias.hf.kind) && off(&options.bias.gguf.kind)) {
+        let biased = !(off(&options.bias.hf.kind) && off(&options.bias.gguf.kind));
+        if biased && [&q, &k].into_iter().flatten().any(one_per_head) {
             let span = section.node("bias").map_or(section.span, |node| node.span);
             let error = self.error(span, "names with `{h}` have no bias");
             error.help("remove `bias`, or name one tensor for all heads");
         }
-        let k = weights.pop()?;
         Some(Some(QkNorm {
             scope: scope?,
-            q: weights.pop()?,
+            q,
             k,
-            on: self.value(
-                &section,
-                "on",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(true),
-            ),
+            on: self.flag(&section, "on", Default::Bool(true)),
             after_rope: after_rope?,
             options,
         }))
+    }
+
+    /// The weight of q's or k's norm; the inner `None`: there is none.
+    fn qk_weight(
+        &mut self,
+        section: &Section<'a>,
+        key: &str,
+        placeholders: &[&str],
+    ) -> Option<Option<Name>> {
+        match section.node(key) {
+            Some(node) => self.full_name(key, node, placeholders).map(Some),
+            None => Some(None),
+        }
     }
 
     /// A sub-table; the inner `None`: it is absent, or `"none"` where that is allowed.
@@ -323,7 +247,7 @@ impl<'a> Checker<'a> {
         }
         let table = self.subsection(section, "sinks")?;
         self.known_keys(&table, &["name", "on"]);
-        let on = self.value(&table, "on", Want::Bool, Scope::LAYER, Default::Bool(true));
+        let on = self.flag(&table, "on", Default::Bool(true));
         Some(Some((self.name(&table, "name", &[])?, on)))
     }
 
@@ -333,21 +257,9 @@ impl<'a> Checker<'a> {
         };
         self.known_keys(&table, &["scale", "floor", "on", "from_one"]);
         Some(Some(QTemperature {
-            scale: self.value(
-                &table,
-                "scale",
-                Want::Number,
-                Scope::LAYER,
-                Default::Required,
-            ),
-            floor: self.value(
-                &table,
-                "floor",
-                Want::Number,
-                Scope::LAYER,
-                Default::Required,
-            ),
-            on: self.value(&table, "on", Want::Bool, Scope::LAYER, Default::Bool(true)),
+            scale: self.number(&table, "scale", Default::Required),
+            floor: self.number(&table, "floor", Default::Required),
+            on: self.flag(&table, "on", Default::Bool(true)),
             from_one: self.literal_bool(&table, "from_one"),
         }))
     }
@@ -403,6 +315,12 @@ impl<'a> Checker<'a> {
             act: act?.to_string(),
         }))
     }
+}
+
+/// Whether a name stands for one tensor per head.
+fn one_per_head(name: &Name) -> bool {
+    let names = [&name.names.hf, &name.names.gguf].into_iter().flatten();
+    names.into_iter().any(|name| name.contains("{h}"))
 }
 
 /// Whether two expressions say the same, wherever they stand.

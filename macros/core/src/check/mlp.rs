@@ -76,30 +76,12 @@ impl<'a> Checker<'a> {
         Some(Mlp {
             gated,
             act: act?,
-            inter: self.value(
-                section,
-                "inter",
-                Want::Number,
-                Scope::LAYER,
-                Default::Field("intermediate_size"),
-            ),
+            inter: self.number(section, "inter", Default::Field("intermediate_size")),
             gate_up: gate_up?,
             gate_up_at: self.places(&names, &[&["gate", "gate_up"], &["up"]]),
             down: down?,
-            bias: self.value(
-                section,
-                "bias",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
-            transposed: self.value(
-                section,
-                "transposed",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
+            bias: self.flag(section, "bias", Default::Bool(false)),
+            transposed: self.flag(section, "transposed", Default::Bool(false)),
         })
     }
 

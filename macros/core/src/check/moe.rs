@@ -11,6 +11,21 @@ use crate::ir::{ExprKind, Format};
 use crate::spec::Table;
 use crate::types::{Scope, Want};
 
+const ROUTER_KEYS: [&str; 12] = [
+    "name",
+    "bias",
+    "score",
+    "over",
+    "softcap",
+    "select_bias",
+    "groups",
+    "renorm",
+    "renorm_eps",
+    "scale",
+    "apply",
+    "dtype",
+];
+
 const SCORES: [&str; 3] = ["softmax", "sigmoid", "sqrtsoftplus"];
 
 impl<'a> Checker<'a> {
@@ -19,38 +34,14 @@ impl<'a> Checker<'a> {
             "kind", "router", "experts", "top", "inter", "act", "bias", "hf", "gguf", "shared",
         ];
         self.known_keys(section, &keys);
-        let bias = self.value(
-            section,
-            "bias",
-            Want::Bool,
-            Scope::LAYER,
-            Default::Bool(false),
-        );
+        let bias = self.flag(section, "bias", Default::Bool(false));
         let act = self.act(section, true);
         let router = self.router(section);
         let source = self.per_format(|cx, format| cx.experts(section, format, &bias));
         let shared = self.shared(section, act.clone());
-        let experts = self.value(
-            section,
-            "experts",
-            Want::Number,
-            Scope::LAYER,
-            Default::Field("num_experts"),
-        );
-        let top = self.value(
-            section,
-            "top",
-            Want::Number,
-            Scope::LAYER,
-            Default::Field("experts_per_token"),
-        );
-        let inter = self.value(
-            section,
-            "inter",
-            Want::Number,
-            Scope::LAYER,
-            Default::Required,
-        );
+        let experts = self.number(section, "experts", Default::Field("num_experts"));
+        let top = self.number(section, "top", Default::Field("experts_per_token"));
+        let inter = self.number(section, "inter", Default::Required);
         if source.hf.is_none() || source.gguf.is_none() {
             return None;
         }
@@ -73,21 +64,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         let table = self.subsection(section, "router")?;
-        let keys = [
-            "name",
-            "bias",
-            "score",
-            "over",
-            "softcap",
-            "select_bias",
-            "groups",
-            "renorm",
-            "renorm_eps",
-            "scale",
-            "apply",
-            "dtype",
-        ];
-        self.known_keys(&table, &keys);
+        self.known_keys(&table, &ROUTER_KEYS);
         let name = self.name(&table, "name", &[]);
         let score = self.field_word(&table, "score", &SCORES);
         let over_selected = self.word(
@@ -104,49 +81,26 @@ impl<'a> Checker<'a> {
         );
         // Activations are at least as precise as the dtype that can be asked for, so the word has no other effect.
         self.word(&table, "dtype", &[("f32", ())], Some(()));
-        let select_bias = match table.node("select_bias") {
-            Some(node) => Some(self.full_name("select_bias", node, &[])?),
-            None => None,
-        };
+        let select_bias = table.node("select_bias");
+        let select_bias = select_bias.map(|node| self.full_name("select_bias", node, &[]));
         let groups = match table.has("groups") {
             true => Some(self.groups(&table)?),
             false => None,
         };
         Some(Router {
             name: name?,
-            bias: self.value(
-                &table,
-                "bias",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
+            bias: self.flag(&table, "bias", Default::Bool(false)),
             score: score?,
             over_selected: over_selected?,
-            softcap: self.value(
-                &table,
-                "softcap",
-                Want::OptNumber,
-                Scope::LAYER,
-                Default::None,
-            ),
-            select_bias,
+            softcap: self.optional(&table, "softcap"),
+            select_bias: match select_bias {
+                Some(name) => Some(name?),
+                None => None,
+            },
             groups,
-            renorm: self.value(
-                &table,
-                "renorm",
-                Want::Bool,
-                Scope::LAYER,
-                Default::Bool(false),
-            ),
+            renorm: self.flag(&table, "renorm", Default::Bool(false)),
             renorm_eps: self.literal_number(&table, "renorm_eps", 0.0),
-            scale: self.value(
-                &table,
-                "scale",
-                Want::Number,
-                Scope::LAYER,
-                Default::Number(1.0),
-            ),
+            scale: self.number(&table, "scale", Default::Number(1.0)),
             apply_input: apply_input?,
             at: self.set.at(table.span),
         })
@@ -164,15 +118,9 @@ impl<'a> Checker<'a> {
                 Scope::LAYER,
                 Default::Required,
             ),
-            keep: self.value(
-                &table,
-                "keep",
-                Want::Number,
-                Scope::LAYER,
-                Default::Required,
-            ),
+            keep: self.number(&table, "keep", Default::Required),
             top2_sum: top2_sum?,
-            on: self.value(&table, "on", Want::Bool, Scope::LAYER, Default::Bool(true)),
+            on: self.flag(&table, "on", Default::Bool(true)),
         })
     }
 
@@ -428,7 +376,7 @@ impl<'a> Checker<'a> {
         };
         Some(Some(Shared {
             mlp: mlp?,
-            on: self.value(&table, "on", Want::Bool, Scope::LAYER, Default::Bool(true)),
+            on: self.flag(&table, "on", Default::Bool(true)),
             out_gate,
         }))
     }

@@ -44,23 +44,11 @@ impl<'a> Checker<'a> {
             "freq_factors",
         ];
         self.known_keys(section, &keys);
-        let theta = self.value(
-            section,
-            "theta",
-            Want::Number,
-            Scope::LAYER,
-            Default::Required,
-        );
-        let on = self.value(section, "on", Want::Bool, Scope::LAYER, Default::Bool(true));
-        let dim = section.has("dim").then(|| {
-            self.value(
-                section,
-                "dim",
-                Want::Number,
-                Scope::LAYER,
-                Default::Required,
-            )
-        });
+        let theta = self.number(section, "theta", Default::Required);
+        let on = self.flag(section, "on", Default::Bool(true));
+        let dim = section
+            .has("dim")
+            .then(|| self.number(section, "dim", Default::Required));
         // With `dim` the share is not read, and what it names need not be there.
         let partial = match dim {
             Some(_) if !section.has("partial") => Default::Number(1.0),

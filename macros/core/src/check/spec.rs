@@ -40,21 +40,10 @@ impl<'a> Checker<'a> {
         own: &'a Table,
     ) -> Option<Architecture> {
         let file = self.merged.own();
-        let root = Section {
-            table: &self.merged.table,
-            title: "the spec".to_string(),
-            span: self.top(),
-        };
-        self.version(&root);
-        self.stem(file);
-        self.read_formats(&root)?;
-        let config = self.optional_table(&root, "config");
-        let fields = self.fields(prelude, config.as_ref());
-        self.names = Names::new(fields);
+        let root = self.root();
+        self.preamble(&root)?;
         let layers = self.required_table(&root, "layers");
-        if let Some(layers) = &layers {
-            self.lets(layers);
-        }
+        self.declare(prelude, &root, layers.as_ref());
         let defaults = self.defaults();
         let when = self.when(&root);
         self.storages(own);
@@ -70,33 +59,22 @@ impl<'a> Checker<'a> {
         let wiring = layers
             .as_ref()
             .and_then(|layers| self.layers(layers, &root, norm.as_ref()));
-        let norms = wiring
+        let parts = wiring.as_ref().map(|wiring| {
+            let norms = self.norm_instances(norm.as_ref(), wiring, own);
+            (norms, self.components(&root, wiring, own))
+        });
+        let positions = embed
             .as_ref()
-            .map(|wiring| self.norm_instances(norm.as_ref(), wiring, own));
-        let components = wiring
-            .as_ref()
-            .map(|wiring| self.components(&root, wiring, own));
-        self.read_always(
-            &root,
-            embed
-                .as_ref()
-                .is_some_and(|embed| embed.positions.is_some()),
-        );
+            .is_some_and(|embed| embed.positions.is_some());
+        self.read_always(&root, positions);
         let (fields, lets) = self.used(&defaults);
-        let (hf_names, gguf_names) = (
-            self.claims(&root, "architectures", Format::Hf),
-            self.claims(&root, "gguf", Format::Gguf),
-        );
-        let wiring = wiring?;
+        let hf_names = self.claims(&root, "architectures", Format::Hf);
+        let gguf_names = self.claims(&root, "gguf", Format::Gguf);
+        let (wiring, (norms, components)) = (wiring?, parts?);
         let architecture = Architecture {
             stem: self.set.stem(file).to_string(),
             doc: leading_comment(self.set.file_text(file)),
-            files: self
-                .merged
-                .files
-                .iter()
-                .map(|&file| format!("{}.toml", self.set.stem(file)))
-                .collect(),
+            files: self.files(),
             formats: self.formats.clone(),
             hf_names,
             gguf_names,
@@ -108,12 +86,45 @@ impl<'a> Checker<'a> {
             embed: embed?,
             layer_prefix: wiring.prefix.clone(),
             steps: wiring.steps.clone(),
-            norms: norms?,
-            components: components?,
+            norms,
+            components,
             head: head?,
         };
         self.rival_names(&architecture, &wiring);
         Some(architecture)
+    }
+
+    fn root(&self) -> Section<'a> {
+        Section {
+            table: &self.merged.table,
+            title: "the spec".to_string(),
+            span: self.top(),
+        }
+    }
+
+    /// The version, the file's name and the formats.
+    fn preamble(&mut self, root: &Section<'a>) -> Option<()> {
+        self.version(root);
+        self.stem(self.merged.own());
+        self.read_formats(root)
+    }
+
+    /// Declares fields and `let`s.
+    fn declare(&mut self, prelude: &'a Table, root: &Section<'a>, layers: Option<&Section<'a>>) {
+        let config = self.optional_table(root, "config");
+        let fields = self.fields(prelude, config.as_ref());
+        self.names = Names::new(fields);
+        if let Some(layers) = layers {
+            self.lets(layers);
+        }
+    }
+
+    /// The spec's own file and its ancestors.
+    fn files(&self) -> Vec<String> {
+        let files = self.merged.files.iter();
+        files
+            .map(|&file| format!("{}.toml", self.set.stem(file)))
+            .collect()
     }
 
     fn version(&mut self, root: &Section<'a>) {

@@ -227,6 +227,26 @@ impl<'a> Checker<'a> {
         })
     }
 
+    /// A per-layer NUM.
+    pub(crate) fn number(
+        &mut self,
+        section: &Section<'a>,
+        key: &str,
+        default: Default,
+    ) -> ir::Value {
+        self.value(section, key, Want::Number, Scope::LAYER, default)
+    }
+
+    /// A per-layer `NUM?`, none unless told.
+    pub(crate) fn optional(&mut self, section: &Section<'a>, key: &str) -> ir::Value {
+        self.value(section, key, Want::OptNumber, Scope::LAYER, Default::None)
+    }
+
+    /// A per-layer BOOL.
+    pub(crate) fn flag(&mut self, section: &Section<'a>, key: &str, default: Default) -> ir::Value {
+        self.value(section, key, Want::Bool, Scope::LAYER, default)
+    }
+
     fn default(&mut self, default: &Default, format: Format, span: Span) -> Expr {
         match default {
             Default::Required => self.placeholder(span),
