@@ -2,6 +2,8 @@
 //!
 //! Plain Rust that the compiler vectorises for whichever level inlines it.
 
+use std::marker::PhantomData;
+
 use super::format::{Format, Layout, ROWS, STEPS, Scales, UNIT};
 
 /// The 64 lanes of a step: unsigned numbers, lane `4 row + column`.
@@ -69,6 +71,10 @@ fn steps<F: Format>(low: &[u8], high: &[u8], out: &mut [Step]) {
     let (high, _) = high.as_chunks::<64>();
     let per_low = 8 / F::LOW;
     for (step, out) in out.iter_mut().enumerate() {
+        if F::LOW == 8 {
+            out.0 = low[step];
+            continue;
+        }
         let shift = step % per_low * F::LOW;
         let low = &low[step / per_low];
         for lane in 0..64 {
@@ -110,58 +116,76 @@ fn scales_of<F: Format>(
     scales: &mut [Lanes],
     minima: &mut [Lanes],
 ) {
-    let sets = 1 + usize::from(F::MIN);
-    let half = |index: usize, set: usize| {
-        halves(&group[layout.halves + (index * sets + set) * ROWS * 2..])
-    };
     let (block, inner) = (unit / 8, unit % 8);
-    let small = |per_block: usize, j: usize| -> &[u8; ROWS] {
-        let at = layout.small + (block * per_block + j) * ROWS;
-        as_rows(&group[at..at + ROWS])
-    };
+    let half = Half::<F>(group, layout, PhantomData);
+    let small = Small(&group[layout.small..]);
     match F::SCALES {
         Scales::Half => {
-            scales[0] = half(unit, 0);
+            scales[0] = half.at(unit, 0);
             if F::MIN {
-                minima[0] = half(unit, 1);
+                minima[0] = half.at(unit, 1);
             }
         }
         Scales::Power => {
-            let at = layout.small + unit * ROWS;
-            let powers = as_rows(&group[at..at + ROWS]);
+            let powers = small.at(unit);
             scales[0] = Lanes(each(|row| half_power_of_two(powers[row])));
         }
         Scales::SixSix => {
-            let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
-            scales[0] = product(half(block, 0), |row| f32::from(first[row]));
-            minima[0] = product(half(block, 1), |row| -f32::from(second[row]));
+            let (first, second) = pair(
+                small.at(block * 12 + inner),
+                small.at(block * 12 + 8 + inner / 2),
+                inner,
+            );
+            scales[0] = product(half.at(block, 0), |row| f32::from(first[row]));
+            minima[0] = product(half.at(block, 1), |row| -f32::from(second[row]));
         }
         Scales::Six => {
-            let (first, second) = pair(small(12, inner), small(12, 8 + inner / 2), inner);
+            let (first, second) = pair(
+                small.at(block * 12 + inner),
+                small.at(block * 12 + 8 + inner / 2),
+                inner,
+            );
             for (out, small) in scales.iter_mut().zip([first, second]) {
-                *out = product(half(block, 0), |row| f32::from(small[row]) - 32.0);
+                *out = product(half.at(block, 0), |row| f32::from(small[row]) - 32.0);
             }
         }
         Scales::FourFour => {
             for (sub, (scale, min)) in scales.iter_mut().zip(minima).enumerate() {
-                let small = small(16, 2 * inner + sub);
-                *scale = product(half(block, 0), |row| f32::from(small[row] & 15));
-                *min = product(half(block, 1), |row| -f32::from(small[row] >> 4));
+                let small = small.at(block * 16 + 2 * inner + sub);
+                *scale = product(half.at(block, 0), |row| f32::from(small[row] & 15));
+                *min = product(half.at(block, 1), |row| -f32::from(small[row] >> 4));
             }
         }
         Scales::Signed => {
             for (sub, scale) in scales.iter_mut().enumerate() {
-                let small = small(16, 2 * inner + sub);
-                *scale = product(half(block, 0), |row| f32::from(small[row].cast_signed()));
+                let small = small.at(block * 16 + 2 * inner + sub);
+                *scale = product(half.at(block, 0), |row| f32::from(small[row].cast_signed()));
             }
         }
     }
 }
 
-#[inline(always)]
-fn as_rows(bytes: &[u8]) -> &[u8; ROWS] {
-    // Callers slice exactly that many.
-    bytes.first_chunk().unwrap_or(&[0; ROWS])
+/// The plane of halves. Its access is a function, not a closure, to be sure that it is inlined.
+struct Half<'a, F>(&'a [u8], &'a Layout, PhantomData<F>);
+
+impl<F: Format> Half<'_, F> {
+    /// Scales (set 0) or minima (set 1) of a unit or block.
+    #[inline(always)]
+    fn at(&self, index: usize, set: usize) -> Lanes {
+        let set = index * (1 + usize::from(F::MIN)) + set;
+        halves(&self.0[self.1.halves + set * ROWS * 2..][..ROWS * 2])
+    }
+}
+
+/// The plane of small scales.
+struct Small<'a>(&'a [u8]);
+
+impl Small<'_> {
+    #[inline(always)]
+    fn at(&self, set: usize) -> &[u8; ROWS] {
+        // Always that many: the plane has whole sets.
+        self.0[set * ROWS..].first_chunk().unwrap_or(&[0; ROWS])
+    }
 }
 
 /// The two 6-bit numbers of a unit: low bits in one byte, high bits in half of another.
@@ -193,13 +217,12 @@ fn each<T: Copy + Default>(value: impl Fn(usize) -> T) -> [T; ROWS] {
 /// subnormal ones too, and vectorised everywhere.
 #[inline(always)]
 fn halves(bytes: &[u8]) -> Lanes {
-    let mut out = Lanes::ZERO;
-    for (bytes, out) in bytes.as_chunks::<2>().0.iter().zip(&mut out.0) {
-        let half = u32::from(u16::from_le_bytes(*bytes));
+    let (bytes, _) = bytes.as_chunks::<2>();
+    Lanes(each(|row| {
+        let half = u32::from(u16::from_le_bytes(bytes[row]));
         let magnitude = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-        *out = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
-    }
-    out
+        f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16)
+    }))
 }
 
 /// `2^(e - 128)`: the values of E2M1 are doubled.
