@@ -1,4 +1,4 @@
-"""Golden cases of the specs tests/specs/lang_*.toml: (name, config.json, tokens, options of make_spec_goldens.make)."""
+"""Golden cases of the specs tests/specs/lang_*.toml and macros/core/tests/specs: (name, config.json, tokens, options of make_spec_goldens.make)."""
 import torch
 
 
@@ -67,6 +67,10 @@ CASES = [
     case("config", "Config", architectures=["Unknown", "LangConfigForCausalLM"], hidden_size=99, text_config={
         "sizes": {"hidden": 16, "layers": 3, "none": None}, "n": None, "vocab_size": 32, "num_attention_heads": 4, "head_dim": None, "act": {"name": "gelu"}, "max_position_embeddings": 64,
         "nothing": None, "left": 1, "kinds": ["global", "local", "local", "unused"], "rms_norm_eps": 1, "per_layer_or_one": [1, 2, 3]}),
+    case("rope-scaling-empty", "RopeLayers", tokens=40, rope_scaling={}, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 50.0}, rope_theta=9.0),
+    case("rope-scaling-named-default", "RopeLayers", tokens=40, rope_scaling={"rope_type": "default"}, rope_parameters=None, rope_theta=9.0),
+    case("rope-theta-null", "RopeLayers", tokens=40, rope_parameters={"rope_theta": None, "rope_type": None, "type": "linear", "factor": 2}, rope_theta=30),
+    case("text-config-rope", "RopeLayers", tokens=40, rope_theta=1.0, rope_scaling={"type": "linear", "factor": 9.0}, text_config=config("RopeLayers", architectures=..., rope_theta=40.0, original_max_position_embeddings=16, rope_scaling={"type": "longrope", **FACTORS})),
     case("shapes", "Shapes", num_hidden_layers=3, num_attention_heads=..., num_key_value_heads=..., head_dim=..., heads=[4, 2, 8], kv_heads=[1, 2, 4], widths=[10, 24, 7]),
     *(case("act-" + act.replace("_", "-"), "Acts", hidden_act=act, num_hidden_layers=1) for act in
       ["silu", "swish", "gelu", "gelu_new", "gelu_tanh", "gelu_pytorch_tanh", "gelu_fast", "relu", "relu2", "sigmoid", "softplus", "identity"]),
@@ -80,3 +84,22 @@ CASES = [
     case("chunk-null", "Chunk", tokens=20, num_hidden_layers=3, attention_chunk_size=None, sliding_window=None),
     case("chunk-at", "Chunk", tokens=16, num_hidden_layers=3, sliding_window=16, attention_chunk_size=16),
 ]
+
+
+def small(stem, tokens=20, options=None, **more):
+    """One of the specs whose generated code is a snapshot."""
+    architecture = "".join(word.capitalize() for word in stem.removesuffix("_2").split("_"))
+    base = {"head_dim": 4, "sliding_window": 5, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "intermediate_size": 12}
+    return case("small", "", tokens, options, **(base | {"architectures": [architecture]} | more))[1:], f"small-{stem.replace('_', '-')}"
+
+
+SMALL = [
+    small("alibi"), small("alibi_2", alibi=False), small("biases"), small("branch", num_hidden_layers=3), small("chunked", num_hidden_layers=3), small("fused_gate_up"),
+    small("fused_qkv"), small("gated_rows"), small("head_options"), small("head_options_2", final_softcap=None, options={"edit": without("out.weight")}), small("k_as_v"),
+    small("learned_positions", max_position_embeddings=30), small("moe_shared", num_hidden_layers=3), small("moe_stacked"), small("names", match=3.0), small("norm_options"),
+    small("numbers_per_layer", heads_of=[4, 2], num_key_value_heads=4), small("numbers_per_layer_2", inter_of=[7, 9]), small("out_gate"), small("out_gate_2", options={"gate_per_head": True}),
+    small("parallel_block"), small("qk_norm_heads"), small("qk_norm_heads_2", use_qk_norm=False), small("qk_norm_unweighted"), small("qk_norm_whole"), small("residual_scale"),
+    small("rope_options", head_dim=8, rope_theta=100.0), small("sandwich_norms"), small("score_options", num_hidden_layers=3, clip_qkv=0.6, attn_cap=1.5), small("shared_branch", num_hidden_layers=3),
+    small("sinks"), small("sliding_window", num_hidden_layers=3, rope_scaling={"type": "linear", "factor": 3.0}), small("tied_embeddings"), small("tiny"), small("tiny_2", variant="old"),
+]
+CASES += [(name, *rest) for rest, name in SMALL]

@@ -19,7 +19,7 @@ GPT_STYLE = {"n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 64, "bos_to
 MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
 DEEPSEEK = MOE | {"n_routed_experts": 8, "n_group": 4, "topk_group": 2, "n_shared_experts": 2, "first_k_dense_replace": 1, "norm_topk_prob": True, "routed_scaling_factor": 2.5, "head_dim": 8}
 BLOOM = {"hidden_size": 24, "n_layer": 2}
-MPT = {"d_model": 24, "n_layers": 2, "max_seq_len": 64, "expansion_ratio": 2}
+MPT = {"d_model": 24, "n_layers": 2, "max_seq_len": 64}
 LLAMA4 = {"head_dim": 8, "num_hidden_layers": 4, "num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 28, "intermediate_size": 20, "attention_chunk_size": 7,
           "floor_scale": 5, "attn_scale": 0.3, "pad_token_id": 0}
 YARN3 = {"factor": 4.0, "original_max_position_embeddings": 8, "llama_4_scaling_beta": 0.4, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
@@ -48,7 +48,7 @@ DENSE = [
     case("spec-gemma2-caps-null", "Gemma2ForCausalLM", "gemma2", head_dim=8, sliding_window=6, attn_logit_softcapping=None, final_logit_softcapping=None, tie_word_embeddings=..., hidden_act=..., embed=0.4, layer_types=["full_attention", "sliding_attention"], **v5()),
     case("spec-glm", "GlmForCausalLM", "glm", head_dim=8, attention_bias=True, pad_token_id=0, **v4()),
     case("spec-glm4", "Glm4ForCausalLM", "glm4", head_dim=12, attention_bias=False, pad_token_id=0, **v5(partial_rotary_factor=0.5)),
-    case("spec-nemotron", "NemotronForCausalLM", "nemotron", norm_eps=1e-4, hidden_act="relu2", attention_bias=True, **v5(partial_rotary_factor=0.5)),
+    case("spec-nemotron", "NemotronForCausalLM", "nemotron", hidden_size=32, norm_eps=1e-4, hidden_act="relu2", attention_bias=True, **v5(partial_rotary_factor=0.5)),
     case("spec-phi", "PhiForCausalLM", "phi", qk_layernorm=True, num_key_value_heads=4, hidden_size=32, hidden_act="gelu_new", **v4()),
     case("spec-phi-gqa", "PhiForCausalLM", "phi", hidden_act="gelu_new", hidden_size=32, **v5(partial_rotary_factor=0.8)),
     bare("spec-gptj", "GPTJForCausalLM", "gptj", GPT_STYLE | {"rotary_dim": 4, "tie_word_embeddings": False}),

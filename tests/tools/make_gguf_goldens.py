@@ -117,7 +117,7 @@ def llama3_factors(config, s, dim):
 
 def rope(w, arch, config, dim, out):
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    w.add_rope_freq_base(float(scaling.get("rope_theta", config.get("rope_theta", 10000.0))))
+    w.add_rope_freq_base(float(scaling.get("rope_theta", config.get("rope_theta", 1e6 if arch == "gemma3" else 1e4))))
     rotated = int(dim * scaling.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)))
     w.add_rope_dimension_count(rotated)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
