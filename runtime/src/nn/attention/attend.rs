@@ -82,7 +82,7 @@ impl<'s, 'c> Attend<'s, 'c> {
             queries: &queries.values(),
             scale: self
                 .scale
-                .map_or_else(|| 1.0 / (heads.dim as f64).sqrt(), |scale| scale)
+                .unwrap_or_else(|| 1.0 / (heads.dim as f64).sqrt())
                 as f32,
             softcap: self.softcap,
             slopes: if self.alibi {
