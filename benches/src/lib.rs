@@ -1,1 +1,1 @@
-//! Under construction.
+//! Criterion benches: `cargo bench -p inferno-benches`. `expand` times the macro, `forward` each generated model.

@@ -1,2 +1,61 @@
 //! The command `inferno`.
-fn main() {}
+
+mod args;
+mod commands;
+mod model;
+mod printer;
+
+use std::io;
+use std::process::ExitCode;
+
+use args::{Cli, Command, SpecCommand};
+use clap::Parser;
+use printer::Printer;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new();
+    log_to_stderr();
+    if let Some(threads) = cli.threads {
+        inferno_runtime::cpu::set_threads(usize::from(threads));
+    }
+    match run(&cli.command, &printer) {
+        Ok(code) => code,
+        // Who reads our output has seen enough: `inferno list | head -1` is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command, printer: &Printer) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Play(args) => commands::play::run(args, printer),
+        Command::List(args) => commands::list::run(args, printer),
+        Command::Inspect(args) => commands::inspect::run(args, printer),
+        Command::Perplexity(args) => commands::perplexity::run(args, printer),
+        Command::Expand(args) => commands::expand::run(args, printer),
+        Command::Spec(SpecCommand::Check(args)) => commands::spec::check(args, printer),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// `INFERNO_LOG=debug` shows what the engine does; without it only warnings are shown.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .with_env_var("INFERNO_LOG")
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .init();
+}

@@ -31,6 +31,29 @@ pub enum Error {
     /// A prompt is empty or does not fit.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// The command line or a caller asked for more context than the model was made for.
+    #[error(
+        "a context of {asked} tokens is more than the {limit} that this model was made for: ask for at most {limit}"
+    )]
+    ContextTooLong {
+        /// Tokens asked for.
+        asked: usize,
+        /// Tokens the model was made for.
+        limit: usize,
+    },
+    /// A folder without tokenizer.json.
+    #[error("the model's folder has no tokenizer.json: download the model's other files too")]
+    NoTokenizer,
+    /// A text too short to be measured.
+    #[error(
+        "the text has {tokens} tokens, fewer than one window of {window}: give a longer text or a smaller window"
+    )]
+    TextTooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a window.
+        window: usize,
+    },
     /// A sampling option is out of range, or the logits are broken.
     #[error(transparent)]
     Sampling(#[from] SamplingError),

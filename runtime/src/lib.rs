@@ -5,6 +5,7 @@ extern crate self as inferno_runtime;
 pub mod chat;
 pub mod config;
 pub mod cpu;
+pub mod engine;
 mod error;
 pub mod hub;
 pub mod kv_cache;

@@ -21,7 +21,7 @@ pub const MAX_OUTPUT_BYTES: usize = 8 << 20;
 pub const MAX_MESSAGES: usize = 10_000;
 
 /// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Message {
     /// `system`, `user`, `assistant`, or what else the template knows: letters, digits, `_` and `-`.
     pub role: String,

@@ -260,6 +260,40 @@ impl ConfigFile {
         }
     }
 
+    /// Every plain setting (number, string or bool) as text, in the file's order; of GGUF those of the architecture. Made
+    /// for people to read.
+    #[must_use]
+    pub fn plain_settings(&self) -> Vec<(String, String)> {
+        match &self.document {
+            Document::Hf { outer, .. } => {
+                let plain =
+                    |value: &Json| !value.is_null() && !value.is_object() && !value.is_array();
+                let settings = self.settings().unwrap_or(outer).iter();
+                let plain = settings.filter(|(_, value)| plain(value));
+                plain
+                    .map(|(key, value)| (key.clone(), value.to_string()))
+                    .collect()
+            }
+            Document::Gguf {
+                metadata,
+                architecture,
+            } => {
+                let own = |(key, value): (&String, &MetadataValue)| {
+                    let key = key.strip_prefix(architecture.as_str())?.strip_prefix('.')?;
+                    let text = match value {
+                        MetadataValue::Integer(number) => number.to_string(),
+                        MetadataValue::Float(number) => number.to_string(),
+                        MetadataValue::Bool(flag) => flag.to_string(),
+                        MetadataValue::String(text) => format!("{text:?}"),
+                        MetadataValue::Array(_) => return None,
+                    };
+                    Some((key.to_string(), text))
+                };
+                metadata.iter().filter_map(own).collect()
+            }
+        }
+    }
+
     /// Tells how many rows the embedding matrix has, for the default `rows(embed.tokens)`.
     pub fn set_rows_of_embedding(&self, rows: usize) {
         self.rows_of_embedding.set(Some(rows));

@@ -1,7 +1,7 @@
 //! Choosing the architecture of a checkpoint and loading it.
 
 use super::error::NnError;
-use super::{Logits, Name, Step};
+use super::{Logits, Name, Step, size};
 use crate::config::{ConfigFile, Format};
 use crate::cpu::Precision;
 use crate::weights::{Checkpoint, Mode, Plan, Source, Weights, judge};
@@ -29,6 +29,8 @@ pub struct Architecture {
     pub condition: [Option<Condition>; 2],
     /// The token embedding, which tells the root.
     pub tokens: Name,
+    /// The longest sequence that the checkpoint was made for, where its spec knows.
+    pub max_positions: Option<fn(&ConfigFile) -> Result<f64>>,
     /// Loads the model.
     pub load: fn(&mut Weights) -> Result<Box<dyn Model>>,
 }
@@ -73,6 +75,21 @@ impl Architecture {
         let mut weights = Weights::new(self, config, source, mode)?;
         let model = (self.load)(&mut weights)?;
         Ok((model, weights.finish()))
+    }
+
+    /// The longest sequence, in tokens, that the checkpoint was made for; `None` if it does not say.
+    ///
+    /// # Errors
+    /// If the setting is of another type or out of range.
+    pub fn max_positions(&self, config: &ConfigFile) -> Result<Option<usize>> {
+        let Some(max_positions) = self.max_positions else {
+            return Ok(None);
+        };
+        match max_positions(config) {
+            Ok(tokens) => Ok(Some(size("max_positions", tokens)?)),
+            Err(Error::Config(error)) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All that a checkpoint of this architecture would read and hold, and what is wrong with it. Reads no weights.

@@ -9,7 +9,7 @@ use super::select::{self, Candidate, Weights};
 use super::{SamplingError, SamplingParams};
 
 /// A chosen token.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Sampled {
     /// Its id.
     pub token: u32,

@@ -173,6 +173,14 @@ pub(super) fn architecture(module: &Module, conditions: &[TokenStream; 2]) -> To
         quote!([#hf, #gguf])
     };
     let (roots, ignore) = (pair(&arch.roots), pair(&arch.ignore));
+    let limit = arch
+        .fields
+        .iter()
+        .find(|field| field.name == "max_positions" && field.ty == crate::ir::Type::Number);
+    let max_positions = limit.map_or(quote!(None), |field| {
+        let field = module.idents.field(&field.name);
+        quote!(Some(|file| Config(file).#field()))
+    });
     let title = doc::doc(&format!(
         "How a checkpoint says that it is of `{stem}`, and what loads it."
     ));
@@ -187,6 +195,7 @@ pub(super) fn architecture(module: &Module, conditions: &[TokenStream; 2]) -> To
             ignore: #ignore,
             condition: [#(#conditions),*],
             tokens: TOKENS,
+            max_positions: #max_positions,
             load: |w| Ok(Box::new(#model::load(w)?)),
         };
     }

@@ -229,6 +229,7 @@ const ARCHITECTURE: Architecture = Architecture {
     ignore: [&[], &[]],
     condition: [None, None],
     tokens: Name::new(["tokens", ""], "test.toml:1"),
+    max_positions: None,
     load: |_| Err(NnError::Setting("only its settings are used".into()).into()),
 };
 

@@ -1,0 +1,191 @@
+//! The command line: what can be asked, apart from what is done about it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Language models whose architecture is a TOML file.
+#[derive(Debug, Parser)]
+#[command(
+    name = "inferno",
+    version,
+    max_term_width = 100,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Processor threads [default: all cores].
+    #[arg(long, global = true, env = "INFERNO_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Chat with a model.
+    ///
+    /// In a terminal this is a conversation; type /help there. With standard input from a pipe or a file the whole input
+    /// is one message, and standard output gets the answer alone.
+    Play(PlayArgs),
+    /// List the models on this machine and the architectures this program knows.
+    List(ListArgs),
+    /// Show what a model is: its settings, tensors, parameters, and the memory it needs.
+    Inspect(InspectArgs),
+    /// Measure how well a model predicts a text.
+    Perplexity(PerplexityArgs),
+    /// Print the Rust code that an architecture's spec becomes.
+    Expand(ExpandArgs),
+    /// Work on model specs.
+    #[command(subcommand)]
+    Spec(SpecCommand),
+}
+
+/// Which model to open, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Model: owner/name of an installed one, a folder with config.json and *.safetensors, a .gguf file, or `ember` for
+    /// the small one inside this program.
+    #[arg(short, long, value_name = "MODEL", env = "INFERNO_MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// Longest conversation in tokens [default: what the model was made for, at most 8192].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+}
+
+/// How the next token is chosen. Defaults come from the model's generation_config.json.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Randomness; 0 always takes the likeliest token.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+
+    /// Choose among the K likeliest tokens; 0 or -1: all.
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub(crate) top_k: Option<i64>,
+
+    /// Choose among the likeliest tokens that together reach probability P; 0 always takes the likeliest.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+
+    /// Drop tokens less likely than P times the likeliest.
+    #[arg(long, value_name = "P")]
+    pub(crate) min_p: Option<f32>,
+
+    /// Divide the logits of tokens already seen by R.
+    #[arg(long, value_name = "R")]
+    pub(crate) repetition_penalty: Option<f32>,
+
+    /// Subtract A from the logits of tokens already written.
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) presence_penalty: Option<f32>,
+
+    /// Subtract A for each time a token was already written.
+    #[arg(long, value_name = "A", allow_negative_numbers = true)]
+    pub(crate) frequency_penalty: Option<f32>,
+
+    /// Seed of the random choice: the same seed gives the same answer.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// End the answer at this text (may be given several times).
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+
+    /// Longest answer in tokens.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlayArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// System message: who the model is to be.
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+
+    /// Continue the text as it is: no chat template, no roles.
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// Print each answer as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// With --json: log probabilities of the N likeliest tokens at each position (0: of the chosen token alone).
+    #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub(crate) logprobs: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember`.
+    pub(crate) model: String,
+
+    /// Context length, in tokens, for which memory is estimated [default: what the model was made for].
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: Option<u32>,
+
+    /// List every tensor.
+    #[arg(long)]
+    pub(crate) tensors: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PerplexityArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Text file (UTF-8).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Tokens scored together; each window starts afresh, and its second half counts [default: 512].
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) window: u32,
+
+    /// Compute with f32 activations throughout instead of the fast 8-bit ones.
+    #[arg(long)]
+    pub(crate) exact: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExpandArgs {
+    /// Architecture (`inferno list` names them), or the path of a spec file.
+    pub(crate) architecture: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpecCommand {
+    /// Report every mistake in a spec file, without a compiler run.
+    Check(SpecCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpecCheckArgs {
+    /// Spec file. It may extend the specs beside it and those inside this program.
+    pub(crate) file: PathBuf,
+}

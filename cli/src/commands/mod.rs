@@ -1,0 +1,8 @@
+//! One command, one file.
+
+pub(crate) mod expand;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod perplexity;
+pub(crate) mod play;
+pub(crate) mod spec;

@@ -1,0 +1,309 @@
+//! Prompt in, answer out: prefill in chunks, decode token by token, stop where the model or the caller says so.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{Engine, Held};
+use crate::Result;
+use crate::nn::{Run, Step, Want};
+use crate::prompt::PromptError;
+use crate::sampling::{Sampled, Sampler, SamplingParams};
+use crate::stop::StopMatcher;
+
+/// Prompt tokens of one forward pass: large enough for full speed, small enough to notice a cancel and to bound memory.
+pub(super) const PREFILL_CHUNK: usize = 512;
+
+/// What happens while an answer is made. The callback ends it with [`ControlFlow::Break`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// So many of the prompt's tokens are done.
+    Prefill {
+        /// Tokens done, those found in the cache included.
+        done: usize,
+        /// Tokens in all.
+        total: usize,
+    },
+    /// A token was chosen. Its text may come later, when its characters are complete.
+    Token(&'a Sampled),
+    /// Text of the answer: whole characters, stop strings left out.
+    Text(&'a str),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model ended it, or a stop string was met.
+    Stop,
+    /// `max_tokens` were written.
+    Length,
+    /// The context is full.
+    Context,
+    /// The callback asked to stop.
+    Cancelled,
+}
+
+/// Where the time went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timings {
+    /// From the call to the first token.
+    pub first_token: Duration,
+    /// From the first token to the last.
+    pub decode: Duration,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Completion {
+    /// Its text.
+    pub text: String,
+    /// Its tokens, the stop token left out.
+    pub tokens: Vec<u32>,
+    /// Log probabilities of the tokens, when asked for.
+    pub logprobs: Vec<Sampled>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, tokens whose keys and values were still in the cache.
+    pub cached_tokens: usize,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+impl Completion {
+    /// Decoded tokens per second (the first token belongs to the prefill).
+    pub fn decode_rate(&self) -> Option<f64> {
+        let seconds = self.timings.decode.as_secs_f64();
+        (self.tokens.len() > 1 && seconds > 0.0).then(|| (self.tokens.len() - 1) as f64 / seconds)
+    }
+
+    /// Prompt tokens computed per second.
+    pub fn prefill_rate(&self) -> f64 {
+        (self.prompt_tokens - self.cached_tokens) as f64
+            / self.timings.first_token.as_secs_f64().max(1e-9)
+    }
+}
+
+impl Engine {
+    /// Answers a prompt. Keys and values of a beginning shared with the last call are reused.
+    ///
+    /// # Errors
+    /// When the prompt is empty or longer than the context, a parameter is out of range, or a forward pass fails. The
+    /// engine stays usable.
+    pub fn generate(
+        &mut self,
+        prompt: &[u32],
+        params: &SamplingParams,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Completion> {
+        let result = self.answer(prompt, params, on_event);
+        if result.is_err() {
+            // Half a step may be in the cache: begin afresh next time.
+            self.forget();
+        }
+        result
+    }
+
+    /// Drops the cached conversation.
+    pub fn forget(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.cache.close(held.sequence);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        prompt: &[u32],
+        params: &SamplingParams,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Completion> {
+        let begin = Instant::now();
+        params.validate()?;
+        crate::prompt::room(prompt, self.vocab, self.context, None)?;
+        let cached = self.reuse(prompt)?;
+        let mut answer = Completion {
+            text: String::new(),
+            tokens: Vec::new(),
+            logprobs: Vec::new(),
+            finish_reason: FinishReason::Cancelled,
+            prompt_tokens: prompt.len(),
+            cached_tokens: cached,
+            timings: Timings::default(),
+        };
+        let Some(mut logits) = self.prefill(prompt, cached, on_event)? else {
+            return Ok(answer);
+        };
+        let mut sampler = Sampler::new(params.clone(), logits.len())?;
+        sampler.observe_prompt(prompt);
+        // The tokenizer is lent to the text, the model runs meanwhile: so both leave `self` apart.
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let mut text = TextOut {
+            decoder: tokenizer.stream(true),
+            stop: StopMatcher::new(&params.stop),
+        };
+        let limit = params.max_tokens.unwrap_or(usize::MAX);
+        let mut first = None;
+        answer.finish_reason = loop {
+            let sampled = sampler.sample(&logits)?;
+            let now = *first.get_or_insert_with(Instant::now);
+            answer.timings = Timings {
+                first_token: now - begin,
+                decode: now.elapsed(),
+            };
+            if tokenizer.eos().contains(&sampled.token) {
+                break FinishReason::Stop;
+            }
+            answer.tokens.push(sampled.token);
+            let token = sampled.token;
+            if let Some(reason) = text.take(sampled, params, &mut answer, on_event)? {
+                break reason;
+            }
+            if answer.tokens.len() >= limit {
+                break FinishReason::Length;
+            }
+            if self.cached_tokens() >= self.context {
+                break FinishReason::Context;
+            }
+            logits = self.advance(&[token])?;
+        };
+        text.finish(&mut answer, on_event);
+        Ok(answer)
+    }
+
+    /// Keeps the longest beginning of `prompt` that is in the cache (never all of it: the last token's logits are
+    /// needed) and gives its length.
+    fn reuse(&mut self, prompt: &[u32]) -> Result<usize> {
+        if let Some(held) = &mut self.held {
+            let same = held
+                .tokens
+                .iter()
+                .zip(prompt)
+                .take_while(|(a, b)| a == b)
+                .count()
+                .min(prompt.len() - 1);
+            // A window layer may have dropped what going back would need; then the prompt is computed again.
+            if held.capacity == self.context
+                && same > 0
+                && self.cache.truncate(held.sequence, same).is_ok()
+            {
+                held.tokens.truncate(same);
+                return Ok(same);
+            }
+        }
+        self.forget();
+        let sequence = self.cache.open(self.context)?;
+        self.held = Some(Held {
+            sequence,
+            tokens: Vec::new(),
+            capacity: self.context,
+        });
+        Ok(0)
+    }
+
+    /// Runs the prompt from `done` on; `None` when the callback cancels.
+    fn prefill(
+        &mut self,
+        prompt: &[u32],
+        mut done: usize,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<Vec<f32>>> {
+        loop {
+            if on_event(Event::Prefill {
+                done,
+                total: prompt.len(),
+            })
+            .is_break()
+            {
+                return Ok(None);
+            }
+            let end = prompt.len().min(done + PREFILL_CHUNK);
+            let last = end == prompt.len();
+            let logits = self.run(
+                &prompt[done..end],
+                if last { Want::Last } else { Want::None },
+            )?;
+            done = end;
+            if last {
+                return Ok(Some(logits));
+            }
+        }
+    }
+
+    /// Runs more tokens of the held sequence and gives the last one's logits.
+    fn advance(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.run(tokens, Want::Last)
+    }
+
+    pub(super) fn run(&mut self, tokens: &[u32], logits: Want) -> Result<Vec<f32>> {
+        let Some(held) = &mut self.held else {
+            return Err(PromptError::Empty.into());
+        };
+        let run = Run {
+            sequence: held.sequence,
+            tokens,
+            logits,
+        };
+        let logits = self
+            .model
+            .forward(&mut Step::new(&mut self.cache, &[run])?)?;
+        held.tokens.extend_from_slice(tokens);
+        logits.to_vec()
+    }
+}
+
+/// Turns tokens into text: whole characters only, and nothing of a stop string.
+struct TextOut<'t> {
+    decoder: crate::tokenizer::DecodeStream<'t>,
+    stop: StopMatcher,
+}
+
+impl TextOut<'_> {
+    fn take(
+        &mut self,
+        sampled: Sampled,
+        params: &SamplingParams,
+        answer: &mut Completion,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<FinishReason>> {
+        let mut flow = on_event(Event::Token(&sampled));
+        let piece = self.decoder.push(sampled.token);
+        if params.logprobs.is_some() {
+            answer.logprobs.push(sampled);
+        }
+        let out = self.stop.push(&piece);
+        if !out.text.is_empty() {
+            answer.text.push_str(&out.text);
+            flow = if flow.is_break() {
+                flow
+            } else {
+                on_event(Event::Text(&out.text))
+            };
+        }
+        if out.stopped.is_some() {
+            return Ok(Some(FinishReason::Stop));
+        }
+        Ok(flow.is_break().then_some(FinishReason::Cancelled))
+    }
+
+    /// What was held back and turned out to be no stop string.
+    fn finish(
+        mut self,
+        answer: &mut Completion,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) {
+        let rest = self.decoder.finish();
+        let mut tail = self.stop.push(&rest).text;
+        tail.push_str(&self.stop.finish());
+        if !tail.is_empty() {
+            answer.text.push_str(&tail);
+            // The answer is over; there is nothing left to cancel.
+            let _ = on_event(Event::Text(&tail));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! From files to a model that answers: weights, tokenizer, chat template, defaults.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{DEFAULT_CONTEXT, Engine, EngineOptions, LoadSummary};
+use crate::chat::{ChatError, ChatTemplate};
+use crate::config::Format;
+use crate::kv_cache::{KvCache, KvCacheOptions};
+use crate::nn::{load_model, select};
+use crate::sampling::{GenerationDefaults, SamplingParams};
+use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerConfig};
+use crate::weights::{Checkpoint, CheckpointError, MetadataValue, Plan};
+use crate::{Error, Result, models};
+
+/// Side files other than the tokenizer are small.
+const MAX_SIDE_FILE_BYTES: u64 = 16 << 20;
+
+impl Engine {
+    /// Opens a model folder or a `.gguf` file.
+    ///
+    /// # Errors
+    /// When it is no model, does not fit any known architecture, or is damaged.
+    pub fn open(path: &Path, options: &EngineOptions) -> Result<Self> {
+        Self::from_checkpoint(Checkpoint::open(path)?, options)
+    }
+
+    /// Loads an opened checkpoint.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn from_checkpoint(checkpoint: Checkpoint, options: &EngineOptions) -> Result<Self> {
+        let begin = Instant::now();
+        let architecture = select(models::ARCHITECTURES, checkpoint.config())?;
+        let made_for = architecture.max_positions(checkpoint.config())?;
+        let context = context(options.context, made_for)?;
+        let defaults = generation_defaults(&checkpoint)?;
+        let mut tokenizer = tokenizer(&checkpoint)?;
+        tokenizer.add_eos(defaults.eos_token_ids.iter().copied());
+        let template = template(&checkpoint)?;
+        let (model, plan) = load_model(architecture, &checkpoint, options.precision)?;
+        let vocab = checkpoint.config().rows_of_embedding()? as usize;
+        tokenizer.check_vocab(vocab)?;
+        let mut params = SamplingParams::default();
+        defaults.apply(&mut params);
+        let cache = KvCache::new(
+            &plan.kv,
+            KvCacheOptions {
+                max_tokens: context,
+            },
+        )?;
+        let summary = summary(&plan, context, begin);
+        tracing::info!(?summary, "loaded");
+        Ok(Self {
+            model,
+            plan,
+            vocab,
+            cache,
+            tokenizer: Arc::new(tokenizer),
+            template,
+            defaults: params,
+            context,
+            held: None,
+            summary,
+        })
+    }
+}
+
+/// The context length to open with: what was asked for, within what the model was made for.
+fn context(asked: Option<usize>, made_for: Option<usize>) -> Result<usize> {
+    match (asked, made_for) {
+        (Some(asked), Some(limit)) if asked > limit => Err(Error::ContextTooLong { asked, limit }),
+        (Some(asked), _) => Ok(asked),
+        (None, limit) => Ok(limit.unwrap_or(DEFAULT_CONTEXT).min(DEFAULT_CONTEXT)),
+    }
+}
+
+fn summary(plan: &Plan, context: usize, begin: Instant) -> LoadSummary {
+    let mut dtypes: Vec<(String, u64)> = Vec::new();
+    for tensor in &plan.tensors {
+        let Some(dtype) = &tensor.dtype else { continue };
+        let name = dtype.to_string();
+        match dtypes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, bytes)) => *bytes += tensor.bytes as u64,
+            None => dtypes.push((name, tensor.bytes as u64)),
+        }
+    }
+    dtypes.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    LoadSummary {
+        architecture: plan.architecture,
+        dtypes,
+        parameters: plan.parameters(),
+        weight_bytes: plan.weight_bytes(),
+        cache_bytes: plan.kv_bytes(context) as u64,
+        context,
+        load_time: begin.elapsed(),
+    }
+}
+
+fn side_file(
+    checkpoint: &Checkpoint,
+    name: &str,
+    limit: u64,
+) -> Result<Option<String>, CheckpointError> {
+    checkpoint
+        .folder()
+        .map_or(Ok(None), |folder| folder.read_side_file(name, limit))
+}
+
+/// tokenizer.json beside safetensors; GGUF brings its own.
+fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    if checkpoint.format() == Format::Gguf {
+        return Ok(Tokenizer::from_metadata(checkpoint.config())?);
+    }
+    let json = side_file(checkpoint, "tokenizer.json", MAX_FILE_BYTES as u64)?
+        .ok_or(Error::NoTokenizer)?;
+    let tokenizer = Tokenizer::from_json_bytes(json.as_bytes())?;
+    Ok(
+        match side_file(checkpoint, "tokenizer_config.json", MAX_SIDE_FILE_BYTES)? {
+            Some(config) => tokenizer.with_config(&TokenizerConfig::from_json(config.as_bytes())?),
+            None => tokenizer,
+        },
+    )
+}
+
+/// `chat_template.jinja`, else the one in tokenizer_config.json, else GGUF's; none is no mistake.
+fn template(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>> {
+    if let Some(MetadataValue::String(source)) =
+        checkpoint.config().metadata("tokenizer.chat_template")
+    {
+        return Ok(Some(ChatTemplate::new(source)?));
+    }
+    if let Some(source) = side_file(checkpoint, "chat_template.jinja", MAX_SIDE_FILE_BYTES)? {
+        return Ok(Some(ChatTemplate::new(&source)?));
+    }
+    let Some(config) = side_file(checkpoint, "tokenizer_config.json", MAX_SIDE_FILE_BYTES)? else {
+        return Ok(None);
+    };
+    match ChatTemplate::from_tokenizer_config(config.as_bytes()) {
+        Err(ChatError::NoTemplate) => Ok(None),
+        template => Ok(Some(template?)),
+    }
+}
+
+/// generation_config.json, or for old checkpoints the eos token of config.json.
+fn generation_defaults(checkpoint: &Checkpoint) -> Result<GenerationDefaults> {
+    for name in ["generation_config.json", "config.json"] {
+        if let Some(json) = side_file(checkpoint, name, MAX_SIDE_FILE_BYTES)?
+            && checkpoint.format() == Format::Hf
+        {
+            let mut defaults = GenerationDefaults::from_json(json.as_bytes())?;
+            for warning in defaults.warnings.drain(..) {
+                tracing::warn!("{warning}");
+            }
+            return Ok(defaults);
+        }
+    }
+    Ok(GenerationDefaults::default())
+}

@@ -1,0 +1,180 @@
+//! One model, ready to answer: what a program that embeds Inferno uses, and what `inferno play` is built on.
+//!
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use inferno_runtime::engine::{Engine, EngineOptions, Event};
+//! use inferno_runtime::chat::Message;
+//!
+//! # fn main() -> inferno_runtime::Result<()> {
+//! let mut engine = Engine::open("models/SmolLM2-135M-Instruct".as_ref(), &EngineOptions::default())?;
+//! let prompt = engine.render(&[Message::new("user", "Name three colours.")])?;
+//! let params = engine.defaults();
+//! let answer = engine.generate(&prompt, &params, &mut |event| {
+//!     if let Event::Text(piece) = event {
+//!         // show it
+//!         let _ = piece;
+//!     }
+//!     ControlFlow::Continue(())
+//! })?;
+//! assert!(answer.text.len() < 10_000);
+//! # Ok(())
+//! # }
+//! ```
+
+mod generate;
+mod load;
+mod report;
+mod score;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Result;
+use crate::chat::{ChatError, ChatTemplate, Message, RenderOptions};
+use crate::cpu::Precision;
+use crate::kv_cache::{KvCache, SequenceId};
+use crate::nn::Model;
+use crate::sampling::SamplingParams;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Plan;
+
+pub use generate::{Completion, Event, FinishReason, Timings};
+pub use report::{Report, ReportedTensor};
+pub use score::Perplexity;
+
+/// How a model is opened.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Longest sequence in tokens; `None`: what the model was made for, at most [`DEFAULT_CONTEXT`].
+    pub context: Option<usize>,
+    /// Whether quantized weights meet 8-bit activations (fast) or f32 ones (exact).
+    pub precision: Precision,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            context: None,
+            precision: Precision::Fast,
+        }
+    }
+}
+
+/// Context length when nobody asks for one and the model allows more.
+pub const DEFAULT_CONTEXT: usize = 8192;
+
+/// What loading a model came to, in a line.
+#[derive(Clone, Debug)]
+pub struct LoadSummary {
+    /// Architecture: the stem of its spec.
+    pub architecture: &'static str,
+    /// Storage types of the weights with their bytes, largest first.
+    pub dtypes: Vec<(String, u64)>,
+    /// Parameters (numbers in the weights).
+    pub parameters: u64,
+    /// Bytes of the weights.
+    pub weight_bytes: u64,
+    /// Bytes of the KV cache at the context length.
+    pub cache_bytes: u64,
+    /// Context length in tokens.
+    pub context: usize,
+    /// Time from opening the files to being ready.
+    pub load_time: Duration,
+}
+
+/// A loaded model with its tokenizer, chat template and cache, for one conversation at a time.
+pub struct Engine {
+    model: Box<dyn Model>,
+    plan: Plan,
+    vocab: usize,
+    cache: KvCache,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<ChatTemplate>,
+    defaults: SamplingParams,
+    context: usize,
+    held: Option<Held>,
+    summary: LoadSummary,
+}
+
+/// The sequence whose keys and values are in the cache.
+struct Held {
+    sequence: SequenceId,
+    tokens: Vec<u32>,
+    capacity: usize,
+}
+
+impl Engine {
+    /// Context length: the most tokens a conversation may have, prompt and answer together.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// What loading came to.
+    pub fn summary(&self) -> &LoadSummary {
+        &self.summary
+    }
+
+    /// What the model asked for: tensors and cache.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Sampling parameters as the model's own generation_config.json has them.
+    pub fn defaults(&self) -> SamplingParams {
+        self.defaults.clone()
+    }
+
+    /// Tokens in the cache now.
+    pub fn cached_tokens(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.tokens.len())
+    }
+
+    /// Renders a conversation with the model's chat template and encodes it, ready for the assistant's answer.
+    /// Special tokens inside the messages stay plain text.
+    ///
+    /// # Errors
+    /// When the model has no chat template, or the template refuses the conversation.
+    pub fn render(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        let template = self.template.as_ref().ok_or(ChatError::NoTemplate)?;
+        let spelling = |id: Option<u32>| id.and_then(|id| self.tokenizer.token(id));
+        let bos = spelling(self.tokenizer.bos());
+        let eos = spelling(self.tokenizer.eos().first().copied());
+        let rendered = template.render(
+            messages,
+            &RenderOptions {
+                add_generation_prompt: true,
+                bos_token: bos.as_deref(),
+                eos_token: eos.as_deref(),
+                control_tokens: &self.tokenizer.control_tokens(),
+                ..RenderOptions::default()
+            },
+        )?;
+        Ok(self.tokenizer.encode_rendered(&rendered)?)
+    }
+
+    /// Encodes plain text, with the beginning-of-text token if the model's tokenizer adds one.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.encode_prompt(text)?)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("summary", &self.summary)
+            .finish_non_exhaustive()
+    }
+}
