@@ -97,14 +97,19 @@ pub fn contains<'a, T: Element>(list: &'a [T], value: T::View<'a>) -> bool {
 }
 
 /// The remainder of the floored division, which has the sign of `b`.
-#[must_use]
-pub fn rem(a: f64, b: f64) -> f64 {
+///
+/// # Errors
+/// If `b` is zero.
+pub fn rem(a: f64, b: f64) -> Result<f64> {
+    if b == 0.0 {
+        return setting(format!("an expression of the spec divides {a} by 0; a setting is wrong"));
+    }
     let rem = a % b;
-    if rem != 0.0 && (rem < 0.0) != (b < 0.0) {
+    Ok(if rem != 0.0 && (rem < 0.0) != (b < 0.0) {
         rem + b
     } else {
         rem
-    }
+    })
 }
 
 /// A number to calculate with.

@@ -121,10 +121,23 @@ fn literal(expr: &Expr) -> bool {
     matches!(expr.kind, ExprKind::Number(_) | ExprKind::Bool(_))
 }
 
+/// The options of a norm without a weight: neither shift nor bias is looked at.
+pub(super) fn unweighted(module: &Module, options: &NormOptions) -> TokenStream {
+    let read = [&options.shift, &options.bias]
+        .iter()
+        .any(|value| !literal(&value.hf) || !literal(&value.gguf));
+    if !read {
+        return self::options(module, options);
+    }
+    let printed = Printed::new(&module.idents, options, Place::Load);
+    let (kind, eps) = (&printed.kind, &printed.eps);
+    quote!(NormOptions { kind: #kind, eps: #eps, shift: 0.0, bias: false })
+}
+
 /// The load of a norm over `[tokens, hidden_size]`; the constant is named after `constant`.
 pub(super) fn load(module: &mut Module, norm: &NormInstance, constant: &str) -> TokenStream {
     let Some(name) = &norm.name else {
-        let options = options(module, &norm.options);
+        let options = unweighted(module, &norm.options);
         return quote!(Norm::unweighted(&#options));
     };
     let constant = module.constant(constant, "_NORM", name);

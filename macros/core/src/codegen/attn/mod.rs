@@ -1,12 +1,15 @@
 //! Components of kind `gqa`.
 
+mod gate;
+mod qkv;
+
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
 use super::expr::{Exprs, Place};
 use super::options::{Field, Setting, Struct, always, optional_size, switched};
-use super::{Module, doc, mentions, mlp, norm, rope, rows};
-use crate::ir::{Component, Gqa, Name, OutGate, PerFormat, QkNorm, QkvSource, Scope, Value};
+use super::{Module, doc, mlp, norm, rope};
+use crate::ir::{Component, Gqa, Name, PerFormat, QkNorm, QkvSource, Scope, Value};
 
 /// The struct of an attention that a layer calls `calls` times.
 pub(super) fn attention(
@@ -41,13 +44,6 @@ struct Attention<'a> {
     fields: Vec<Field>,
     /// `let parts`: the projections in, if they are the same in both formats.
     parts: Option<TokenStream>,
-}
-
-/// Where a gate in the rows of `qkv` is split off.
-enum Tail {
-    None,
-    Both,
-    OneFormat(PerFormat<bool>),
 }
 
 impl Attention<'_> {
@@ -121,114 +117,6 @@ impl Attention<'_> {
         }
     }
 
-    fn tail(&self, module: &Module) -> Tail {
-        let has = |source: &Option<QkvSource>| match source {
-            Some(QkvSource::Fused { rows, .. }) => rows.parts.iter().any(|part| part == "gate"),
-            _ => false,
-        };
-        let (hf, gguf) = (has(&self.gqa.qkv.hf), has(&self.gqa.qkv.gguf));
-        match (module.idents.hf, module.idents.gguf) {
-            (true, true) if hf != gguf => Tail::OneFormat(PerFormat { hf, gguf }),
-            (true, _) if hf => Tail::Both,
-            (false, true) if gguf => Tail::Both,
-            _ => Tail::None,
-        }
-    }
-
-    /// A name that stands for one part of the source, per format.
-    fn name(&self, at: usize, pick: impl Fn(&QkvSource) -> Option<&String>) -> Option<Name> {
-        let pick = |source: &Option<QkvSource>| source.as_ref().and_then(&pick).cloned();
-        let names = PerFormat {
-            hf: pick(&self.gqa.qkv.hf),
-            gguf: pick(&self.gqa.qkv.gguf),
-        };
-        let at = self
-            .gqa
-            .qkv_at
-            .get(at)
-            .or(self.gqa.qkv_at.first())
-            .cloned()
-            .unwrap_or_default();
-        (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
-    }
-
-    fn qkv(&mut self, module: &mut Module, tail: &Tail) {
-        let parts = [("q", 0), ("k", 1), ("v", 2)];
-        let parts = parts.map(|(key, part)| {
-            self.name(part, |source| split_name(source, part))
-                .map(|name| (key, name))
-        });
-        let fused = self.name(0, |source| match source {
-            QkvSource::Fused { name, .. } => Some(name),
-            QkvSource::Split { .. } => None,
-        });
-        let names = parts.iter().flatten().map(|(_, name)| name);
-        let names = doc::spellings(names.chain(&fused));
-        let constants = parts.each_ref().map(|part| {
-            part.as_ref()
-                .map(|(key, name)| self.constant(module, key, name))
-        });
-        let fused = fused.map(|name| self.constant(module, "qkv", &name));
-        let exprs = Exprs::new(&module.idents, Place::Load);
-        let (bias, transposed) = (
-            flag(&self.gqa.bias, "bias"),
-            flag(&self.gqa.transposed, "transposed"),
-        );
-        let parts = |source: &Option<QkvSource>| match source {
-            Some(QkvSource::Split { v, .. }) => {
-                let rows = ["q_rows", "k_rows", "v_rows"].map(|rows| format_ident!("{rows}"));
-                let parts = constants
-                    .iter()
-                    .zip(rows)
-                    .take(if v.is_some() { 3 } else { 2 });
-                let parts = parts.filter_map(|(name, rows)| {
-                    name.as_ref().map(|name| quote!((#name, heads.#rows())))
-                });
-                quote!([#(#parts),*])
-            }
-            _ => quote!(),
-        };
-        let shared = exprs.per_format(&self.gqa.qkv, parts);
-        let apart = mentions(&shared, "match");
-        let value = exprs.per_format(&self.gqa.qkv, |source| match source {
-            None => quote!(),
-            Some(QkvSource::Split { .. }) => {
-                let parts = if apart { parts(source) } else { quote!(parts) };
-                quote!(Linear::stacked(w, &#parts, hidden, #bias, #transposed)?)
-            }
-            Some(QkvSource::Fused { rows: layout, .. }) => {
-                let layout = rows::rows(&exprs, layout, &["q", "k", "v", "gate"], part_rows);
-                quote!(Linear::fused(w, #fused, &#layout, hidden, #bias, #transposed)?)
-            }
-        });
-        self.parts = (!apart).then_some(shared);
-        let shape = self.shape(tail);
-        self.fields.push(Field::new(
-            "qkv",
-            quote!(Linear),
-            format!("{names}: `[{shape}, hidden_size]`"),
-            value,
-        ));
-    }
-
-    /// Rows of q, k, v together, in symbols.
-    fn shape(&self, tail: &Tail) -> String {
-        let v = |source: &Option<QkvSource>| {
-            !matches!(source, None | Some(QkvSource::Split { v: None, .. }))
-        };
-        let has_v = v(&self.gqa.qkv.hf) || v(&self.gqa.qkv.gguf);
-        let heads = if matches!(tail, Tail::None) {
-            "heads"
-        } else {
-            "2 * heads"
-        };
-        match (has_v, &self.gqa.v_head_dim) {
-            (false, _) => format!("({heads} + kv_heads) * head_dim"),
-            (true, None) => format!("({heads} + 2 * kv_heads) * head_dim"),
-            (true, Some(_)) => format!("({heads} + kv_heads) * head_dim + kv_heads * v_head_dim"),
-        }
-    }
-
     /// What happens to queries, keys and values before attention: the calls on `append`.
     fn prepare(&mut self, module: &mut Module) -> TokenStream {
         let gqa = self.gqa;
@@ -273,7 +161,10 @@ impl Attention<'_> {
             Scope::PerHead => (quote!(PerHead), "heads, head_dim", "kv_heads, head_dim"),
             Scope::Whole => (quote!(Whole), "heads * head_dim", "kv_heads * head_dim"),
         };
-        let options = norm::options(module, &qk_norm.options);
+        let options = match (&qk_norm.q, &qk_norm.k) {
+            (None, None) => norm::unweighted(module, &qk_norm.options),
+            _ => norm::options(module, &qk_norm.options),
+        };
         let shapes = [(&qk_norm.q, q_shape), (&qk_norm.k, k_shape)];
         let shapes: Vec<_> = shapes
             .iter()
@@ -407,99 +298,6 @@ impl Attention<'_> {
         quote!(#scale #softcap #alibi #sinks)
     }
 
-    /// What splits or computes the gate, and what applies it.
-    fn gate(&mut self, module: &mut Module, tail: &Tail) -> (TokenStream, TokenStream) {
-        let gate = self.gqa.out_gate.as_ref();
-        let apply = match gate {
-            Some(OutGate { act, .. }) => {
-                let act = mlp::word(act);
-                quote!(let y = y.gated(gate, #act)?;)
-            }
-            None => quote!(),
-        };
-        let rows = Field::new(
-            "gate_rows",
-            quote!(usize),
-            "Rows of the gate at the end of `qkv`.",
-            quote!(heads.q_rows()),
-        );
-        let bound = if gate.is_some() {
-            quote!(gate)
-        } else {
-            quote!(_)
-        };
-        let name = gate.and_then(|gate| gate.name.as_ref());
-        match (tail, name) {
-            (Tail::Both, _) => {
-                self.fields.push(rows);
-                (
-                    quote!(let (qkv, #bound) = qkv.split_tail(self.gate_rows)?;),
-                    apply,
-                )
-            }
-            (Tail::None, None) => (quote!(), quote!()),
-            (Tail::None, Some(name)) => {
-                let (text, load) = self.gate_load(module, name);
-                self.fields
-                    .push(Field::new("gate", quote!(Linear), text, load));
-                (quote!(let gate = self.gate.forward(x, step)?;), apply)
-            }
-            (Tail::OneFormat(in_rows), name) => {
-                let load = name.map(|name| self.gate_load(module, name));
-                let (text, load) = load.unzip();
-                let load = load.map_or(quote!(None), |load| quote!(Some(#load)));
-                let exprs = Exprs::new(&module.idents, Place::Load);
-                let tail = exprs.per_format(in_rows, |in_rows| {
-                    if *in_rows {
-                        quote!(Some(heads.q_rows()))
-                    } else {
-                        quote!(None)
-                    }
-                });
-                let load =
-                    exprs.per_format(
-                        in_rows,
-                        |in_rows| if *in_rows { quote!(None) } else { load.clone() },
-                    );
-                self.fields.push(Field {
-                    ty: quote!(Option<usize>),
-                    value: tail,
-                    ..rows
-                });
-                let Some(text) = text else {
-                    let split = quote! {
-                        let qkv = match self.gate_rows {
-                            Some(rows) => qkv.split_tail(rows)?.0,
-                            None => qkv,
-                        };
-                    };
-                    return (split, quote!());
-                };
-                self.fields
-                    .push(Field::new("gate", quote!(Option<Linear>), text, load));
-                let split = quote! {
-                    let (qkv, gate) = match self.gate_rows {
-                        Some(rows) => qkv.split_tail(rows)?,
-                        None => (qkv, part(&self.gate, "gate")?.forward(x, step)?),
-                    };
-                };
-                (split, apply)
-            }
-        }
-    }
-
-    fn gate_load(&self, module: &mut Module, name: &Name) -> (String, TokenStream) {
-        let constant = self.constant(module, "gate", name);
-        let text = format!(
-            "{}: `[heads * head_dim, hidden_size]` or `[heads, hidden_size]`",
-            doc::spellings([name])
-        );
-        (
-            text,
-            quote!(Linear::gate(w, #constant, &[heads.out_rows(), heads.q], hidden)?),
-        )
-    }
-
     fn out(&mut self, module: &mut Module) {
         let constant = self.constant(module, "o", &self.gqa.o);
         let exprs = Exprs::new(&module.idents, Place::Load);
@@ -557,20 +355,4 @@ fn reference(field: &str, always: bool) -> TokenStream {
 /// `None` or `Some(4096)`.
 fn is_word(size: &TokenStream) -> bool {
     size.to_string() == "None" || size.clone().into_iter().count() == 2
-}
-
-/// The name of q, k or v where they are apart.
-fn split_name(source: &QkvSource, part: usize) -> Option<&String> {
-    match source {
-        QkvSource::Split { q, k, v } => [Some(q), Some(k), v.as_ref()].get(part).copied().flatten(),
-        QkvSource::Fused { .. } => None,
-    }
-}
-
-fn part_rows(part: &str) -> TokenStream {
-    match part {
-        "k" => quote!(heads.k_rows()),
-        "v" => quote!(heads.v_rows()),
-        _ => quote!(heads.q_rows()),
-    }
 }

@@ -1,119 +1,14 @@
 //! Expressions of the language as Rust, evaluated as lazily as the language says.
 
-use proc_macro2::{Literal, TokenStream};
+mod code;
+
+use proc_macro2::TokenStream;
 use quote::quote;
 
+use self::code::{Binding, base, convert, fold, is_list, none, optional_of, owned, tighter};
+pub(super) use self::code::{Code, float};
 use super::Idents;
 use crate::ir::{BinaryOp, Expr, ExprKind, Function, PerFormat, Type, Value};
-
-/// How tightly an expression binds, loosest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Binding {
-    Or,
-    And,
-    Compare,
-    Sum,
-    Product,
-    Cast,
-    Unary,
-    Postfix,
-}
-
-/// A Rust expression.
-#[derive(Clone)]
-pub(super) struct Code {
-    tokens: TokenStream,
-    /// The expression is `tokens` and a `?`.
-    fallible: bool,
-    binding: Binding,
-    /// Only literals, so that rustc may not know the type of number.
-    literal: bool,
-}
-
-impl Code {
-    fn new(tokens: TokenStream, binding: Binding) -> Self {
-        Self {
-            tokens,
-            fallible: false,
-            binding,
-            literal: false,
-        }
-    }
-
-    fn atom(tokens: TokenStream) -> Self {
-        Self::new(tokens, Binding::Postfix)
-    }
-
-    fn literal(tokens: TokenStream) -> Self {
-        Self {
-            literal: true,
-            ..Self::atom(tokens)
-        }
-    }
-
-    fn fallible(tokens: TokenStream) -> Self {
-        Self {
-            fallible: true,
-            ..Self::atom(tokens)
-        }
-    }
-
-    /// The value, in a function that returns a `Result`.
-    pub(super) fn value(&self) -> TokenStream {
-        let tokens = &self.tokens;
-        if self.fallible {
-            quote!(#tokens?)
-        } else {
-            tokens.clone()
-        }
-    }
-
-    /// The `Result` of the value: no `Ok(..?)`.
-    pub(super) fn result(&self) -> TokenStream {
-        let tokens = &self.tokens;
-        if self.fallible {
-            tokens.clone()
-        } else {
-            quote!(Ok(#tokens))
-        }
-    }
-
-    /// Whether `result` needs a function around it, because a `?` stands inside.
-    pub(super) fn inner_question(&self) -> bool {
-        has_question(self.tokens.clone())
-    }
-
-    fn within(&self, binding: Binding) -> TokenStream {
-        let value = self.value();
-        if self.binding < binding {
-            quote!((#value))
-        } else {
-            value
-        }
-    }
-}
-
-fn has_question(tokens: TokenStream) -> bool {
-    tokens.into_iter().any(|token| match token {
-        proc_macro2::TokenTree::Punct(punct) => punct.as_char() == '?',
-        proc_macro2::TokenTree::Group(group) => has_question(group.stream()),
-        _ => false,
-    })
-}
-
-/// A number as a literal of type f64.
-pub(super) fn float(value: f64) -> TokenStream {
-    let size = if value.is_finite() {
-        let short = format!("{:?}", value.abs()).parse::<Literal>();
-        let literal = short.unwrap_or_else(|_| Literal::f64_unsuffixed(value.abs()));
-        quote!(#literal)
-    } else if value.is_nan() {
-        quote!(f64::NAN)
-    } else {
-        quote!(f64::INFINITY)
-    };
-    if value < 0.0 { quote!(-#size) } else { size }
-}
 
 /// Where an expression is evaluated.
 #[derive(Clone, Copy)]
@@ -319,7 +214,7 @@ impl<'m> Exprs<'m> {
                     self.to(a, Type::Number).value(),
                     self.to(b, Type::Number).value(),
                 );
-                return Code::atom(quote!(rem(#a, #b)));
+                return Code::fallible(quote!(rem(#a, #b)));
             }
             BinaryOp::Or => (Type::Bool, Binding::Or, quote!(||)),
             BinaryOp::And => (Type::Bool, Binding::And, quote!(&&)),
@@ -481,103 +376,5 @@ impl<'m> Exprs<'m> {
                 Code::new(quote!(#list.len() as f64), Binding::Cast)
             }
         }
-    }
-}
-
-/// What an operand must be at least, where equal binding needs parentheses.
-fn tighter(binding: Binding) -> Binding {
-    match binding {
-        Binding::Or => Binding::And,
-        Binding::And => Binding::Compare,
-        Binding::Compare => Binding::Sum,
-        Binding::Sum => Binding::Product,
-        Binding::Product => Binding::Cast,
-        _ => Binding::Postfix,
-    }
-}
-
-/// `a.method(b)`, from left to right; a function of f64 where rustc would not know the type of a literal.
-fn fold(mut numbers: impl Iterator<Item = Code>, method: &TokenStream) -> Code {
-    let Some(first) = numbers.next() else {
-        return none(Type::Number);
-    };
-    let mut rest = numbers.peekable();
-    if rest.peek().is_none() {
-        return apply(&first, method, None);
-    }
-    rest.fold(first, |a, b| apply(&a, method, Some(b.value())))
-}
-
-fn apply(receiver: &Code, method: &TokenStream, argument: Option<TokenStream>) -> Code {
-    if receiver.literal {
-        let receiver = receiver.value();
-        return Code::atom(quote!(f64::#method(#receiver, #argument)));
-    }
-    let receiver = receiver.within(Binding::Postfix);
-    Code::atom(quote!(#receiver.#method(#argument)))
-}
-
-/// An element of a list; a string is borrowed from it.
-fn owned(element: Code, list: Type) -> Code {
-    if list != Type::Strs {
-        return element;
-    }
-    let element = element.value();
-    Code::atom(quote!(Arc::<str>::from(#element)))
-}
-
-fn is_list(ty: Type) -> bool {
-    matches!(ty, Type::Numbers | Type::Bools | Type::Strs)
-}
-
-fn base(ty: Type) -> Type {
-    match ty {
-        Type::OptNumber | Type::OneOrEach => Type::Number,
-        Type::OptBool => Type::Bool,
-        Type::OptStr => Type::Str,
-        ty => ty,
-    }
-}
-
-fn optional_of(ty: Type) -> Type {
-    match base(ty) {
-        Type::Number => Type::OptNumber,
-        Type::Bool => Type::OptBool,
-        Type::Str => Type::OptStr,
-        ty => ty,
-    }
-}
-
-/// `none` where a value of type `ty` is wanted: a load error for a number, off for a bool.
-fn none(ty: Type) -> Code {
-    match ty {
-        Type::Number => Code::fallible(quote!(number(None))),
-        Type::Bool => Code::literal(quote!(false)),
-        Type::Str => Code::atom(quote!(Arc::<str>::from("none"))),
-        Type::Numbers | Type::Bools | Type::Strs => Code::atom(quote!(Arc::from([]))),
-        Type::OneOrEach => Code::atom(quote!(OneOrEach::None)),
-        _ => Code::atom(quote!(None)),
-    }
-}
-
-/// `code` of type `from` as `to`.
-fn convert(code: Code, from: Type, to: Type) -> Code {
-    let value = code.value();
-    let receiver = code.within(Binding::Postfix);
-    match (from, to) {
-        (from, to) if from == to => code,
-        (Type::OptNumber, Type::Number) => Code::fallible(quote!(number(#value))),
-        (Type::OneOrEach, Type::Number) => Code::fallible(quote!(#receiver.number())),
-        (Type::OneOrEach, Type::OptNumber) => Code::fallible(quote!(#receiver.optional())),
-        (Type::Number, Type::OneOrEach) => Code::atom(quote!(OneOrEach::One(#value))),
-        (Type::OptNumber, Type::OneOrEach) => Code::atom(quote!(OneOrEach::from(#value))),
-        (Type::Number, Type::OptNumber)
-        | (Type::Bool, Type::OptBool)
-        | (Type::Str, Type::OptStr) => Code::atom(quote!(Some(#value))),
-        (Type::OptBool, Type::Bool) => Code::atom(quote!(#receiver.unwrap_or(false))),
-        (Type::OptStr, Type::Str) => Code::atom(quote!(#receiver.unwrap_or_else(|| "none".into()))),
-        (Type::None, to) => none(to),
-        // The checker has refused every other pair.
-        _ => code,
     }
 }
