@@ -20,8 +20,8 @@ pub use level::Level;
 pub use packed::{PackedMatrix, Precision};
 pub use pool::{parallel, set_threads, threads};
 pub use vector::{
-    add, add_rows, axpy, dot, dot_rows, exp_in_place, exp_minus, gelu, gelu_tanh, max, mul, scale,
-    sigmoid, silu, sum, sum_squares, tanh,
+    add, axpy, dot, exp_in_place, exp_minus, gelu, gelu_tanh, max, mul, scale, sigmoid, silu, sum,
+    sum_squares, tanh,
 };
 
 #[cfg(test)]

@@ -52,6 +52,21 @@ impl Strip {
     }
 }
 
+impl Strip {
+    /// That this is `tokens` wide and has `units`: what unchecked kernels rest on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn check<F: Format>(&self, units: usize, tokens: usize) {
+        let corrections = if F::MIN {
+            self.sums.len()
+        } else {
+            self.starts.len()
+        };
+        assert!(self.tokens == tokens && corrections >= units * F::SUBS * tokens);
+        assert!(self.bytes.len() >= units * STEPS * tokens);
+        assert!(self.scales.len() >= units * tokens);
+    }
+}
+
 /// A unit of activations as bytes.
 struct Unit {
     /// Four bytes a step, each in -127..=127.

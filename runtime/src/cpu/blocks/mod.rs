@@ -312,6 +312,18 @@ struct Part<'a> {
     units: usize,
 }
 
+impl Part<'_> {
+    /// That the panel has the units of `groups` and the strip is `tokens` wide: what unchecked kernels rest on.
+    #[cfg(target_arch = "x86_64")]
+    fn check<F: Format>(&self, groups: usize, tokens: usize) {
+        let end = self.at + groups * self.units;
+        self.strip.check::<F>(self.first + self.units, tokens);
+        assert!(self.panel.steps.len() >= end * format::STEPS);
+        assert!(self.panel.scales.len() >= end * F::SUBS);
+        assert!(self.panel.minima.len() >= end * F::SUBS);
+    }
+}
+
 /// Decodes units of a group.
 #[cfg_attr(
     target_arch = "x86_64",

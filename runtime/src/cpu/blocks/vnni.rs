@@ -71,14 +71,8 @@ fn stream<F: Format, const T: usize>(
     units: usize,
     out: &mut [Lanes],
 ) {
-    assert!(strip.tokens == T && out.len() == T);
-    assert!(strip.bytes.len() >= units * STEPS * T && strip.scales.len() >= units * T);
-    let corrections = if F::MIN {
-        strip.sums.len()
-    } else {
-        strip.starts.len()
-    };
-    assert!(corrections >= units * F::SUBS * T);
+    strip.check::<F>(units, T);
+    assert!(out.len() == T);
     let per_sub = STEPS / F::SUBS;
     let mut sums = [_mm512_setzero_ps(); T];
     // SAFETY: all indices below are within the lengths just checked, and the group has the units.
@@ -148,19 +142,10 @@ pub(super) fn micro<F: Format>(part: &Part<'_>, sums: &mut [Lanes]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
 fn tile<F: Format, const G: usize, const T: usize>(part: &Part<'_>, out: &mut [Lanes]) {
+    part.check::<F>(G, T);
+    assert!(out.len() == G * T);
     let (panel, strip) = (part.panel, part.strip);
-    let (end, last) = (part.at + G * part.units, part.first + part.units);
-    assert!(strip.tokens == T && out.len() == G * T);
-    assert!(panel.steps.len() >= end * STEPS && panel.scales.len() >= end * F::SUBS);
-    assert!(strip.bytes.len() >= last * STEPS * T && strip.scales.len() >= last * T);
-    let corrections = if F::MIN {
-        strip.sums.len()
-    } else {
-        strip.starts.len()
-    };
-    assert!(corrections >= last * F::SUBS * T && panel.minima.len() >= end * F::SUBS);
-    let per_sub = STEPS / F::SUBS;
-    // SAFETY: all indices below are within the lengths just checked; `Lanes` and `Step` are aligned as vectors.
+    // SAFETY: all indices below are within the lengths just checked; `Lanes` are aligned as vectors.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); T]; G];
         for g in 0..G {
@@ -170,35 +155,11 @@ fn tile<F: Format, const G: usize, const T: usize>(part: &Part<'_>, out: &mut [L
         }
         for i in 0..part.units {
             let column = part.first + i;
-            let bytes = strip.bytes.as_ptr().add(column * STEPS * T).cast::<i32>();
             for sub in 0..F::SUBS {
-                let at = (column * F::SUBS + sub) * T;
-                let mut dots = [[_mm512_setzero_si512(); T]; G];
-                if !F::MIN {
-                    for t in 0..T {
-                        let start = _mm512_set1_epi32(*strip.starts.as_ptr().add(at + t));
-                        for g in 0..G {
-                            dots[g][t] = start;
-                        }
-                    }
-                }
-                for step in sub * per_sub..(sub + 1) * per_sub {
-                    let mut weights = [_mm512_setzero_si512(); G];
-                    for g in 0..G {
-                        let unit = part.at + g * part.units + i;
-                        let step = panel.steps.as_ptr().add(unit * STEPS + step);
-                        weights[g] = _mm512_load_si512(step.cast());
-                    }
-                    for t in 0..T {
-                        let x = _mm512_set1_epi32(*bytes.add(step * T + t));
-                        for g in 0..G {
-                            dots[g][t] = _mm512_dpbusd_epi32(dots[g][t], weights[g], x);
-                        }
-                    }
-                }
+                let dots = dots::<F, G, T>(part, i, sub);
                 for g in 0..G {
-                    let at_scale = (part.at + g * part.units + i) * F::SUBS + sub;
-                    let scale = _mm512_load_ps((*panel.scales.as_ptr().add(at_scale)).0.as_ptr());
+                    let at = (part.at + g * part.units + i) * F::SUBS + sub;
+                    let scale = _mm512_load_ps((*panel.scales.as_ptr().add(at)).0.as_ptr());
                     for t in 0..T {
                         let activation = _mm512_set1_ps(*strip.scales.as_ptr().add(column * T + t));
                         let scale = _mm512_mul_ps(scale, activation);
@@ -206,9 +167,10 @@ fn tile<F: Format, const G: usize, const T: usize>(part: &Part<'_>, out: &mut [L
                         sums[g][t] = _mm512_fmadd_ps(dot, scale, sums[g][t]);
                     }
                     if F::MIN {
-                        let min = _mm512_load_ps((*panel.minima.as_ptr().add(at_scale)).0.as_ptr());
+                        let min = _mm512_load_ps((*panel.minima.as_ptr().add(at)).0.as_ptr());
+                        let of_tokens = strip.sums.as_ptr().add((column * F::SUBS + sub) * T);
                         for t in 0..T {
-                            let sum = _mm512_set1_ps(*strip.sums.as_ptr().add(at + t));
+                            let sum = _mm512_set1_ps(*of_tokens.add(t));
                             sums[g][t] = _mm512_fmadd_ps(min, sum, sums[g][t]);
                         }
                     }
@@ -221,4 +183,48 @@ fn tile<F: Format, const G: usize, const T: usize>(part: &Part<'_>, out: &mut [L
             }
         }
     }
+}
+
+/// The integer sums of the 16 or 32 columns that share a scale.
+///
+/// # Safety
+/// The part must have been checked for `G` and `T`; `i` counts its units.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn dots<F: Format, const G: usize, const T: usize>(
+    part: &Part<'_>,
+    i: usize,
+    sub: usize,
+) -> [[__m512i; T]; G] {
+    let (panel, strip, column) = (part.panel, part.strip, part.first + i);
+    let per_sub = STEPS / F::SUBS;
+    let mut dots = [[_mm512_setzero_si512(); T]; G];
+    // SAFETY: the caller's promise; `Step` is aligned as vectors are.
+    unsafe {
+        if !F::MIN {
+            let starts = strip.starts.as_ptr().add((column * F::SUBS + sub) * T);
+            for t in 0..T {
+                let start = _mm512_set1_epi32(*starts.add(t));
+                for g in 0..G {
+                    dots[g][t] = start;
+                }
+            }
+        }
+        let bytes = strip.bytes.as_ptr().add(column * STEPS * T).cast::<i32>();
+        for step in sub * per_sub..(sub + 1) * per_sub {
+            let mut weights = [_mm512_setzero_si512(); G];
+            for g in 0..G {
+                let unit = part.at + g * part.units + i;
+                let step = panel.steps.as_ptr().add(unit * STEPS + step);
+                weights[g] = _mm512_load_si512(step.cast());
+            }
+            for t in 0..T {
+                let x = _mm512_set1_epi32(*bytes.add(step * T + t));
+                for g in 0..G {
+                    dots[g][t] = _mm512_dpbusd_epi32(dots[g][t], weights[g], x);
+                }
+            }
+        }
+    }
+    dots
 }

@@ -76,12 +76,6 @@ leveled! {
 
     /// `y *= x`.
     pub fn mul(y: &mut [f32], x: &[f32]);
-
-    /// `out[i] = x · rows[i · stride ..]`: one query against many keys. `rows` must reach to the end of the last one.
-    pub fn dot_rows(x: &[f32], rows: &[f32], stride: usize, out: &mut [f32]);
-
-    /// `y += Σ weights[i] · rows[i · stride ..]`: the values of many keys by their weights.
-    pub fn add_rows(weights: &[f32], rows: &[f32], stride: usize, y: &mut [f32]);
 }
 
 mod body {
@@ -178,41 +172,6 @@ mod body {
             *y *= x;
         }
     }
-
-    #[inline(always)]
-    pub(super) fn dot_rows<const FMA: bool>(
-        x: &[f32],
-        rows: &[f32],
-        stride: usize,
-        out: &mut [f32],
-    ) {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = dot::<FMA>(x, &rows[i * stride..][..x.len()]);
-        }
-    }
-
-    /// Four rows at a time, so that `y` is read and written a fourth as often.
-    #[inline(always)]
-    pub(super) fn add_rows<const FMA: bool>(
-        weights: &[f32],
-        rows: &[f32],
-        stride: usize,
-        y: &mut [f32],
-    ) {
-        let len = y.len();
-        let row = |i: usize| &rows[i * stride..][..len];
-        let (fours, rest) = weights.as_chunks::<4>();
-        for (i, w) in fours.iter().enumerate() {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|k| row(i * 4 + k));
-            for l in 0..len {
-                let sum = multiply_add::<FMA>(w[1], b[l], multiply_add::<FMA>(w[0], a[l], y[l]));
-                y[l] = multiply_add::<FMA>(w[3], d[l], multiply_add::<FMA>(w[2], c[l], sum));
-            }
-        }
-        for (i, w) in rest.iter().enumerate() {
-            axpy::<FMA>(*w, row(fours.len() * 4 + i), y);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -276,33 +235,6 @@ mod tests {
                 .zip(want(|x, y| 0.3 * x + y))
             {
                 assert!((got - want).abs() < 1e-5);
-            }
-        }
-    }
-
-    #[test]
-    fn rows_are_products_of_each_row() {
-        let mut rng = rng(5);
-        for (count, len, stride) in [(0, 5, 5), (1, 64, 64), (6, 33, 40), (9, 64, 192)] {
-            let (x, rows) = (
-                activations(len, &mut rng),
-                activations((count * stride).max(1), &mut rng),
-            );
-            let mut scores = vec![f32::NAN; count];
-            dot_rows(&x, &rows, stride, &mut scores);
-            let mut sum = x.clone();
-            add_rows(&scores, &rows, stride, &mut sum);
-            let mut want = x.clone();
-            for i in 0..count {
-                let row = &rows[i * stride..i * stride + len];
-                assert_eq!(scores[i], dot(&x, row));
-                axpy(scores[i], row, &mut want);
-            }
-            for (got, want) in sum.iter().zip(want) {
-                assert!(
-                    (got - want).abs() <= 1e-5 * want.abs().max(100.0),
-                    "{got} {want}"
-                );
             }
         }
     }
