@@ -151,6 +151,15 @@ pub struct Routes {
 }
 
 impl Routes {
+    #[cfg(test)]
+    pub(super) fn new(top: usize, choices: Vec<(usize, f32)>, apply: Apply) -> Self {
+        Self {
+            top,
+            choices,
+            apply,
+        }
+    }
+
     pub(super) fn tokens(&self) -> usize {
         self.choices.len() / self.top
     }

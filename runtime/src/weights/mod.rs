@@ -20,6 +20,8 @@ mod shards;
 mod spellings;
 mod tensor;
 mod tensor_table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use bytes::Bytes;
 pub use checkpoint::Checkpoint;

@@ -94,7 +94,7 @@ impl Frequencies {
             } => {
                 let stretch = factor * (length as f64).max(*positions) / positions - factor + 1.0;
                 let power = *dim as f64 / (*dim as f64 - 2.0);
-                powers(theta * stretch.powf(power), *dim, dim / 2)
+                powers(theta * stretch.powf(power), *dim, dim.div_ceil(2))
             }
         };
         let divisors = match &self.divisors {

@@ -189,17 +189,18 @@ impl RopeOptions {
     /// # Errors
     /// If a setting that is needed is missing or out of range.
     pub fn load(mut self, w: &mut Weights) -> Result<Rope> {
-        let (pairs, head_dim) = (self.pairs, self.head_dim);
+        let (layout, head_dim) = (self.pairs, self.head_dim);
         let dim = self.rotated(w)?;
+        let pairs = dim.div_ceil(2);
         let divisors = match self.freq_factors {
             None => Divisors::None,
             Some(FreqFactors::One(name)) => w
-                .optional_vector(name, dim / 2)?
+                .optional_vector(name, pairs)?
                 .map_or(Divisors::None, Divisors::One),
             Some(FreqFactors::ShortLong(short, long)) => {
                 match (
-                    w.optional_vector(short, dim / 2)?,
-                    w.optional_vector(long, dim / 2)?,
+                    w.optional_vector(short, pairs)?,
+                    w.optional_vector(long, pairs)?,
                 ) {
                     (Some(short), Some(long)) => Divisors::ShortLong {
                         original: 0.0,
@@ -214,7 +215,7 @@ impl RopeOptions {
         let frequencies = settings.frequencies(dim, head_dim, divisors)?;
         Ok(Rope {
             frequencies: w.share_frequencies(frequencies),
-            pairs,
+            pairs: layout,
         })
     }
 
@@ -227,11 +228,12 @@ impl RopeOptions {
             _ => self.head_dim as f64 * std::mem::replace(&mut self.partial, Ok(1.0))?,
         };
         let dim = dim.trunc();
-        if dim >= 0.0 && dim <= self.head_dim as f64 && dim % 2.0 == 0.0 {
+        // An odd number rotates one dimension more: there is a frequency for each pair begun.
+        if dim >= 0.0 && 2.0 * (dim / 2.0).ceil() <= self.head_dim as f64 {
             Ok(dim as usize)
         } else {
             setting(format!(
-                "cannot rotate {dim} dimensions of heads of {}: an even number of them is needed",
+                "cannot rotate {dim} dimensions of heads of {}",
                 self.head_dim
             ))
         }

@@ -236,7 +236,7 @@ impl<'a> Settings<'a> {
         } else {
             kind
         };
-        let mut fixed = powers(self.theta, dim, dim / 2);
+        let mut fixed = powers(self.theta, dim, dim.div_ceil(2));
         let mut attention = 1.0;
         let reverse = self.reverse;
         let base = match &*kind {
@@ -255,7 +255,7 @@ impl<'a> Settings<'a> {
             "longrope" => return self.longrope(fixed, divisors),
             "proportional" => {
                 let factor = self.number("factor")?.unwrap_or(1.0) as f32;
-                let mut all = powers(self.theta, head_dim, dim / 2);
+                let mut all = powers(self.theta, head_dim, dim.div_ceil(2));
                 all.iter_mut().for_each(|f| *f /= factor);
                 all.resize(head_dim / 2, 0.0);
                 Base::Fixed(all)
@@ -280,7 +280,7 @@ impl<'a> Settings<'a> {
         }
         if let Some(alpha) = self.nonzero("alpha")? {
             let theta = self.theta * alpha.powf(dim as f64 / (dim as f64 - 2.0));
-            return Ok(Base::Fixed(powers(theta, dim, dim / 2)));
+            return Ok(Base::Fixed(powers(theta, dim, dim.div_ceil(2))));
         }
         let factor = self.needed("factor")?;
         Ok(Base::Dynamic {

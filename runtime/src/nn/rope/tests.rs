@@ -420,8 +420,8 @@ fn missing_and_unknown_settings_are_named() {
     );
     let dynamic = r#"{"rope_theta": 9, "rope_scaling": {"type": "dynamic", "factor": 2}}"#;
     assert!(error(dynamic).contains("max_position_embeddings"));
-    let odd = load(r#"{"rope_theta": 9}"#, |config| options(config, 7, 0)).unwrap_err();
-    assert!(matches!(odd, Error::Nn(NnError::Setting(_))), "{odd}");
+    let wide = load(r#"{"rope_theta": 9}"#, |config| options(config, 7, 0)).unwrap_err();
+    assert!(matches!(wide, Error::Nn(NnError::Setting(_))), "{wide}");
 }
 
 #[test]

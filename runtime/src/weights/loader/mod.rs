@@ -3,6 +3,9 @@
 //! A model is loaded twice by the same code: first *planning*, which records every tensor asked for and looks only at the
 //! file's header, then *loading*, which reads them. So a checkpoint is judged whole before a byte is read.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
