@@ -80,10 +80,7 @@ impl<'s, 'c> Attend<'s, 'c> {
             heads,
             reach: self.step.reach(self.kv.layer)?,
             queries: &queries.values(),
-            scale: self
-                .scale
-                .unwrap_or_else(|| 1.0 / (heads.dim as f64).sqrt())
-                as f32,
+            scale: self.scale.unwrap_or(1.0 / (heads.dim as f64).sqrt()) as f32,
             softcap: self.softcap,
             slopes: if self.alibi {
                 slopes(heads.q)

@@ -5,6 +5,7 @@ use crate::nn::{
     Embedding, EmbeddingOptions, FreqFactors, Linear, Model, Norm, NormOptions, RopeOptions,
     load_model, select,
 };
+use crate::weights::Plan;
 use crate::weights::testing::{Stored, checkpoint, floats, zeros};
 use ::safetensors::Dtype::{BF16, F8_E4M3, F32, I8, I32, U8};
 
