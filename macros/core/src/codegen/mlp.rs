@@ -8,6 +8,7 @@ use super::expr::{Exprs, Place, float};
 use super::options::{Field, Struct, constant, size};
 use super::{Module, doc, rows};
 use crate::ir::{GateUpSource, Mlp, MlpAct, Name, PerFormat, Word};
+use crate::source::At;
 
 /// `let hidden = ..`
 pub(super) fn hidden(module: &Module) -> (Ident, TokenStream) {
@@ -52,36 +53,14 @@ pub(super) fn mlp(
         format!("{}: `[hidden_size, {width}]`", doc::spellings([&mlp.down])),
         value,
     ));
-    let mut end = quote!(self.down.forward(&h, step));
-    if let Some(gate) = out_gate {
+    let gate = out_gate.map(|gate| {
         let constant = module.constant(&format!("{table}_out_gate"), "_PROJ", gate);
         let value = quote!(Linear::stacked(w, &[(#constant, 1)], hidden, false, false)?);
-        fields.push(Field::new(
-            "out_gate",
-            quote!(Linear),
-            format!("{}: `[1, hidden_size]`", doc::spellings([gate])),
-            value,
-        ));
-        end = quote! {
-            let y = #end?;
-            let gate = self.out_gate.forward(x, step)?;
-            y.gated(gate, Act::Sigmoid)
-        };
-    }
-    let into = format_ident!("{into}");
-    let activate = if mlp.gated {
-        quote!(step.glu(#into, #act)?)
-    } else {
-        quote!(step.activate(#into, #act)?)
-    };
-    let forward = quote! {
-        /// `[tokens, hidden_size]` → `[tokens, hidden_size]`
-        fn forward(&self, x: &Activations, step: &Step) -> Result<Activations> {
-            let #into = self.#into.forward(x, step)?;
-            let h = #activate;
-            #end
-        }
-    };
+        let text = format!("{}: `[1, hidden_size]`", doc::spellings([gate]));
+        Field::new("out_gate", quote!(Linear), text, value)
+    });
+    let forward = forward(into, mlp.gated, &act, gate.is_some());
+    fields.extend(gate);
     let what = if mlp.gated { "gated MLP" } else { "MLP" };
     Struct {
         name,
@@ -92,55 +71,86 @@ pub(super) fn mlp(
     }
 }
 
+fn forward(into: &str, gated: bool, act: &TokenStream, out_gate: bool) -> TokenStream {
+    let into = format_ident!("{into}");
+    let activate = if gated {
+        quote!(step.glu(#into, #act)?)
+    } else {
+        quote!(step.activate(#into, #act)?)
+    };
+    let end = if out_gate {
+        quote! {
+            let y = self.down.forward(&h, step)?;
+            let gate = self.out_gate.forward(x, step)?;
+            y.gated(gate, Act::Sigmoid)
+        }
+    } else {
+        quote!(self.down.forward(&h, step))
+    };
+    quote! {
+        /// `[tokens, hidden_size]` → `[tokens, hidden_size]`
+        fn forward(&self, x: &Activations, step: &Step) -> Result<Activations> {
+            let #into = self.#into.forward(x, step)?;
+            let h = #activate;
+            #end
+        }
+    }
+}
+
+/// Names of gate and up as far as they are apart, then of both in one matrix.
+pub(super) fn gate_up_names(
+    sources: &PerFormat<Option<GateUpSource>>,
+    at: &[At],
+) -> [Option<Name>; 3] {
+    type Pick = fn(&GateUpSource) -> Option<&String>;
+    let picks: [(usize, Pick); 3] = [
+        (0, |source| match source {
+            GateUpSource::Split { gate, .. } => gate.as_ref(),
+            GateUpSource::Fused { .. } => None,
+        }),
+        (1, |source| match source {
+            GateUpSource::Split { up, .. } => Some(up),
+            GateUpSource::Fused { .. } => None,
+        }),
+        (0, |source| match source {
+            GateUpSource::Fused { name, .. } => Some(name),
+            GateUpSource::Split { .. } => None,
+        }),
+    ];
+    picks.map(|(index, pick)| {
+        let name = |source: &Option<GateUpSource>| source.as_ref().and_then(pick).cloned();
+        let names = PerFormat {
+            hf: name(&sources.hf),
+            gguf: name(&sources.gguf),
+        };
+        let at = at.get(index).or(at.first()).cloned().unwrap_or_default();
+        (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
+    })
+}
+
 /// The field of gate and up, or of up alone.
 fn projection_in(module: &mut Module, table: &str, mlp: &Mlp, width: &str) -> Field {
-    let part = |at: usize, pick: &dyn Fn(&GateUpSource) -> Option<&String>| {
-        let pick = |source: &Option<GateUpSource>| source.as_ref().and_then(pick).cloned();
-        let names = PerFormat {
-            hf: pick(&mlp.gate_up.hf),
-            gguf: pick(&mlp.gate_up.gguf),
-        };
-        let at = mlp
-            .gate_up_at
-            .get(at)
-            .or(mlp.gate_up_at.first())
-            .cloned()
-            .unwrap_or_default();
-        (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
-    };
-    let gate = part(0, &|source| match source {
-        GateUpSource::Split { gate, .. } => gate.as_ref(),
-        GateUpSource::Fused { .. } => None,
-    });
-    let up = part(1, &|source| match source {
-        GateUpSource::Split { up, .. } => Some(up),
-        GateUpSource::Fused { .. } => None,
-    });
-    let fused = part(0, &|source| match source {
-        GateUpSource::Fused { name, .. } => Some(name),
-        GateUpSource::Split { .. } => None,
-    });
-    let names = doc::spellings([&gate, &up, &fused].into_iter().flatten());
-    let mut constant = |key: &str, name: Option<Name>| {
-        name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name))
-    };
-    let (gate, up, fused) = (
-        constant("gate", gate),
-        constant("up", up),
-        constant("gate_up", fused),
-    );
+    let names = gate_up_names(&mlp.gate_up, &mlp.gate_up_at);
+    let spelled = doc::spellings(names.iter().flatten());
+    let keys = ["gate", "up", "gate_up"].into_iter();
+    let constants: Vec<_> = keys
+        .zip(&names)
+        .map(|(key, name)| {
+            let name = name.as_ref()?;
+            Some(module.constant(&format!("{table}_{key}"), "_PROJ", name))
+        })
+        .collect();
     let exprs = Exprs::new(&module.idents, Place::Load);
     let (bias, transposed) = (flag(&mlp.bias, "bias"), flag(&mlp.transposed, "transposed"));
     let value = exprs.per_format(&mlp.gate_up, |source| match source {
         None => quote!(),
         Some(GateUpSource::Split { .. }) => {
-            let parts = [&gate, &up]
-                .into_iter()
-                .flatten()
-                .map(|name| quote!((#name, inter)));
+            let parts = constants.iter().take(2).flatten();
+            let parts = parts.map(|name| quote!((#name, inter)));
             quote!(Linear::stacked(w, &[#(#parts),*], hidden, #bias, #transposed)?)
         }
         Some(GateUpSource::Fused { rows: layout, .. }) => {
+            let fused = constants.last().cloned().flatten();
             let layout = rows::rows(&exprs, layout, &["gate", "up"], |_| quote!(inter));
             quote!(Linear::fused(w, #fused, &#layout, hidden, #bias, #transposed)?)
         }
@@ -150,12 +160,8 @@ fn projection_in(module: &mut Module, table: &str, mlp: &Mlp, width: &str) -> Fi
     } else {
         ("up", "")
     };
-    Field::new(
-        field,
-        quote!(Linear),
-        format!("{names}: `[{factor}{width}, hidden_size]`"),
-        value,
-    )
+    let text = format!("{spelled}: `[{factor}{width}, hidden_size]`");
+    Field::new(field, quote!(Linear), text, value)
 }
 
 /// An activation: a literal for `forward`, else type and value of a field.

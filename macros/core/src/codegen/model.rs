@@ -1,6 +1,6 @@
 //! The model's own struct: embedding, layers, head; and the `ARCHITECTURE` constant.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 
 use super::expr::{Exprs, Place};
@@ -74,58 +74,41 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
     fields.extend(embedding.norm);
     let embed_norm = fields.len() > 1;
     let layers = module.idents.field("num_layers");
-    let layer_arguments = quote!(cfg, i, w);
     fields.push(Field::new(
         "layers",
         quote!(Vec<Layer>),
         "",
-        quote!(per_layer(cfg.#layers()?, |i| Layer::load(#layer_arguments))?),
+        quote!(per_layer(cfg.#layers()?, |i| Layer::load(cfg, i, w))?),
     ));
     fields.push(norm_field(module, &head.norm, "norm"));
-    let out = module.constant("out", "_NAME", &head.out);
+    let (out, tied) = out(module);
+    fields.push(out);
     let exprs = Exprs::new(&module.idents, Place::Load);
-    let tied = exprs.per_format(&head.tied, |tied| match tied {
-        Tied::Expr(expr) => exprs.condition(expr),
-        Tied::AbsentOut => quote!(w.absent(#out)),
-    });
-    let bias = exprs.boolean(&head.bias);
-    let value = quote!(Linear::head(w, #out, &embed, tied, vocab, hidden, #bias)?);
-    fields.push(Field::new(
-        "out",
-        quote!(Linear),
-        format!(
-            "{}: `[vocab_size, hidden_size]`",
-            doc::spellings([&head.out])
-        ),
-        value,
-    ));
     let scale = match Setting::number(&exprs, &head.scale, false) {
         Setting::Literal(one) if one.to_string() == "1.0" => quote!(),
         scale => scale.call(&mut fields, "logit_scale", "scale", "Factor of the logits."),
     };
     let softcap = Setting::number(&exprs, &head.softcap, true);
     let softcap = softcap.call(&mut fields, "softcap", "softcap", "Cap of the logits.");
-    let vocab = module.idents.field("vocab_size");
-    // The order of fields is the order of loading; the head needs the embedding.
-    let mut lets = vec![
-        (format_ident!("cfg"), quote!(&Config(w.config()))),
-        (
-            format_ident!("vocab"),
-            quote!(size("vocab_size", cfg.#vocab()?)?),
-        ),
-        mlp::hidden(module),
-    ];
-    for field in &mut fields {
-        if field.name == "out" {
-            lets.push((format_ident!("tied"), tied.clone()));
-        }
-        lets.push((field.name.clone(), std::mem::take(&mut field.value)));
-    }
+    let lets = lets(module, &mut fields, tied);
     let names = fields.iter().map(|field| &field.name);
     let body = bind(&lets, quote!(Ok(Self { #(#names),* })));
     let declared = fields.iter().map(Field::declare);
     let text = doc::doc(&format!("The `{}` model.", module.arch.stem));
     let embed_norm = embed_norm.then(|| quote!(x = self.embed_norm.forward(&x, step)?;));
+    let forward = quote! {
+        /// Token ids of the step → `[rows, vocab_size]`
+        fn forward(&self, step: &mut Step) -> Result<Logits> {
+            let mut x = self.embed.forward(step)?;
+            #embed_norm
+            for layer in &self.layers {
+                layer.forward(&mut x, step)?;
+            }
+            let x = step.wanted(x)?;
+            let x = self.norm.forward(&x, step)?;
+            step.logits(&self.out, x)#scale #softcap.run()
+        }
+    };
     quote! {
         #text
         #[derive(Debug)]
@@ -136,19 +119,45 @@ pub(super) fn model(module: &mut Module, embedding: Embedding) -> TokenStream {
         }
 
         impl Model for #name {
-            /// Token ids of the step → `[rows, vocab_size]`
-            fn forward(&self, step: &mut Step) -> Result<Logits> {
-                let mut x = self.embed.forward(step)?;
-                #embed_norm
-                for layer in &self.layers {
-                    layer.forward(&mut x, step)?;
-                }
-                let x = step.wanted(x)?;
-                let x = self.norm.forward(&x, step)?;
-                step.logits(&self.out, x)#scale #softcap.run()
-            }
+            #forward
         }
     }
+}
+
+/// What `load` binds: sizes, then every field in turn, because the head needs the embedding.
+fn lets(module: &Module, fields: &mut [Field], tied: TokenStream) -> Vec<(Ident, TokenStream)> {
+    let vocab = module.idents.field("vocab_size");
+    let mut lets = vec![
+        (format_ident!("cfg"), quote!(&Config(w.config()))),
+        (
+            format_ident!("vocab"),
+            quote!(size("vocab_size", cfg.#vocab()?)?),
+        ),
+        mlp::hidden(module),
+    ];
+    for field in fields {
+        if field.name == "out" {
+            lets.push((format_ident!("tied"), tied.clone()));
+        }
+        lets.push((field.name.clone(), std::mem::take(&mut field.value)));
+    }
+    lets
+}
+
+/// The head's projection, and whether it is the embedding.
+fn out(module: &mut Module) -> (Field, TokenStream) {
+    let head = &module.arch.head;
+    let out = module.constant("out", "_NAME", &head.out);
+    let exprs = Exprs::new(&module.idents, Place::Load);
+    let tied = exprs.per_format(&head.tied, |tied| match tied {
+        Tied::Expr(expr) => exprs.condition(expr),
+        Tied::AbsentOut => quote!(w.absent(#out)),
+    });
+    let bias = exprs.boolean(&head.bias);
+    let value = quote!(Linear::head(w, #out, &embed, tied, vocab, hidden, #bias)?);
+    let spelled = doc::spellings([&head.out]);
+    let text = format!("{spelled}: `[vocab_size, hidden_size]`");
+    (Field::new("out", quote!(Linear), text, value), tied)
 }
 
 /// The `ARCHITECTURE` constant and the prefix of layers.

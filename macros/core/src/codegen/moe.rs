@@ -27,31 +27,12 @@ pub(super) fn moe(
         .as_ref()
         .filter(|shared| !always(&shared.on, false));
     let mut items = quote!();
-    let mut add = quote!();
     if let Some(shared) = shared {
         let (made, field) = self::shared(module, table, shared);
         items = made;
         fields.push(field);
-        add = if always(&shared.on, true) {
-            quote! {
-                let shared = self.shared.forward(x, step)?;
-                y.plus(shared)
-            }
-        } else {
-            quote! {
-                match &self.shared {
-                    Some(shared) => y.plus(shared.forward(x, step)?),
-                    None => Ok(y),
-                }
-            }
-        };
     }
-    let experts = quote!(self.experts.forward(x, &routes, step));
-    let end = if shared.is_some() {
-        quote!(let y = #experts?; #add)
-    } else {
-        experts
-    };
+    let end = end(shared);
     let forward = quote! {
         /// `[tokens, hidden_size]` → `[tokens, hidden_size]`
         fn forward(&self, x: &Activations, step: &Step) -> Result<Activations> {
@@ -81,6 +62,26 @@ pub(super) fn moe(
             forward,
         },
     )
+}
+
+/// What `forward` gives: the experts' sum, and the shared expert's result added.
+fn end(shared: Option<&Shared>) -> TokenStream {
+    let experts = quote!(self.experts.forward(x, &routes, step));
+    match shared {
+        None => experts,
+        Some(shared) if always(&shared.on, true) => quote! {
+            let y = #experts?;
+            let shared = self.shared.forward(x, step)?;
+            y.plus(shared)
+        },
+        Some(_) => quote! {
+            let y = #experts?;
+            match &self.shared {
+                Some(shared) => y.plus(shared.forward(x, step)?),
+                None => Ok(y),
+            }
+        },
+    }
 }
 
 fn router(module: &mut Module, table: &str, moe: &Moe) -> Field {
@@ -201,44 +202,33 @@ fn score(word: &str) -> TokenStream {
 /// The field of the experts.
 fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
     let fused = |source: &ExpertSource| matches!(source.gate_up, GateUpSource::Fused { .. });
-    let part = |pick: &dyn Fn(&ExpertSource) -> Option<String>| {
-        let name = |source: &Option<ExpertSource>| source.as_ref().and_then(pick);
-        let names = PerFormat {
-            hf: name(&moe.source.hf),
-            gguf: name(&moe.source.gguf),
-        };
-        let at = moe
+    let each = [&moe.source.hf, &moe.source.gguf];
+    let at = each
+        .iter()
+        .find_map(|source| Some(source.as_ref()?.at.clone()))
+        .unwrap_or_default();
+    let gate_ups = PerFormat {
+        hf: moe.source.hf.as_ref().map(|source| source.gate_up.clone()),
+        gguf: moe
             .source
-            .hf
+            .gguf
             .as_ref()
-            .or(moe.source.gguf.as_ref())
-            .map(|source| source.at.clone())
-            .unwrap_or_default();
-        (names.hf.is_some() || names.gguf.is_some()).then_some(Name { names, at })
+            .map(|source| source.gate_up.clone()),
     };
-    let gate = part(&|source| match &source.gate_up {
-        GateUpSource::Split { gate, .. } => gate.clone(),
-        GateUpSource::Fused { .. } => None,
-    });
-    let up = part(&|source| match &source.gate_up {
-        GateUpSource::Split { up, .. } => Some(up.clone()),
-        GateUpSource::Fused { .. } => None,
-    });
-    let gate_up = part(&|source| match &source.gate_up {
-        GateUpSource::Fused { name, .. } => Some(name.clone()),
-        GateUpSource::Split { .. } => None,
-    });
-    let down = part(&|source| Some(source.down.clone()));
-    let names = doc::spellings([&gate, &up, &gate_up, &down].into_iter().flatten());
-    let mut constant = |key: &str, name: Option<Name>| {
+    let [gate, up, gate_up] = mlp::gate_up_names(&gate_ups, std::slice::from_ref(&at));
+    let names = PerFormat {
+        hf: moe.source.hf.as_ref().map(|source| source.down.clone()),
+        gguf: moe.source.gguf.as_ref().map(|source| source.down.clone()),
+    };
+    let all = [gate, up, gate_up, Some(Name { names, at })];
+    let names = doc::spellings(all.iter().flatten());
+    let keys = ["gate", "up", "gate_up", "down"];
+    let mut constants = keys.into_iter().zip(all).map(|(key, name)| {
         name.map(|name| module.constant(&format!("{table}_{key}"), "_PROJ", &name))
-    };
-    let (gate, up, gate_up, down) = (
-        constant("gate", gate),
-        constant("up", up),
-        constant("gate_up", gate_up),
-        constant("down", down),
-    );
+    });
+    let mut next = || constants.next().flatten();
+    let (gate, up, gate_up, down) = (next(), next(), next(), next());
+    drop(constants);
     let storages = PerFormat {
         hf: storage(module, &moe.source.hf),
         gguf: storage(module, &moe.source.gguf),
@@ -254,14 +244,7 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
     });
     let storage = exprs.per_format(&storages, Clone::clone);
     let bias = exprs.boolean(&moe.bias);
-    let act = match mlp::activation(&exprs, &moe.act) {
-        Ok(act) | Err((_, act)) => act,
-    };
-    let act = if matches!(moe.act, MlpAct::Clamped { .. }) {
-        act
-    } else {
-        quote!(Glu::Act(#act))
-    };
+    let act = expert_act(&exprs, &moe.act);
     let (e, i) = (
         doc::symbol(&moe.experts, "experts"),
         doc::symbol(&moe.inter, "inter"),
@@ -274,6 +257,15 @@ fn experts(module: &mut Module, table: &str, moe: &Moe) -> Field {
         )?
     };
     Field::new("experts", quote!(Experts), text, load)
+}
+
+fn expert_act(exprs: &Exprs, act: &MlpAct) -> TokenStream {
+    let (Ok(value) | Err((_, value))) = mlp::activation(exprs, act);
+    if matches!(act, MlpAct::Clamped { .. }) {
+        value
+    } else {
+        quote!(Glu::Act(#value))
+    }
 }
 
 fn expert_rows(exprs: &Exprs, source: &GateUpSource) -> TokenStream {

@@ -69,47 +69,59 @@ impl Attention<'_> {
                 (quote!(let gate = self.gate.forward(x, step)?;), apply)
             }
             (Tail::OneFormat(in_rows), name) => {
-                let load = name.map(|name| self.gate_load(module, name));
-                let (text, load) = load.unzip();
-                let load = load.map_or(quote!(None), |load| quote!(Some(#load)));
-                let exprs = Exprs::new(&module.idents, Place::Load);
-                let tail = exprs.per_format(in_rows, |in_rows| {
-                    if *in_rows {
-                        quote!(Some(heads.q_rows()))
-                    } else {
-                        quote!(None)
-                    }
-                });
-                let load =
-                    exprs.per_format(
-                        in_rows,
-                        |in_rows| if *in_rows { quote!(None) } else { load.clone() },
-                    );
-                self.fields.push(Field {
-                    ty: quote!(Option<usize>),
-                    value: tail,
-                    ..rows
-                });
-                let Some(text) = text else {
-                    let split = quote! {
-                        let qkv = match self.gate_rows {
-                            Some(rows) => qkv.split_tail(rows)?.0,
-                            None => qkv,
-                        };
-                    };
-                    return (split, quote!());
-                };
-                self.fields
-                    .push(Field::new("gate", quote!(Option<Linear>), text, load));
-                let split = quote! {
-                    let (qkv, gate) = match self.gate_rows {
-                        Some(rows) => qkv.split_tail(rows)?,
-                        None => (qkv, part(&self.gate, "gate")?.forward(x, step)?),
-                    };
-                };
-                (split, apply)
+                self.gate_of_one_format(module, in_rows, name, rows, apply)
             }
         }
+    }
+
+    /// Rows of `qkv` in one format, and in the other a projection, or nothing if no gate is wanted.
+    fn gate_of_one_format(
+        &mut self,
+        module: &mut Module,
+        in_rows: &PerFormat<bool>,
+        name: Option<&Name>,
+        rows: Field,
+        apply: TokenStream,
+    ) -> (TokenStream, TokenStream) {
+        let load = name.map(|name| self.gate_load(module, name));
+        let exprs = Exprs::new(&module.idents, Place::Load);
+        let tail = exprs.per_format(in_rows, |in_rows| {
+            if *in_rows {
+                quote!(Some(heads.q_rows()))
+            } else {
+                quote!(None)
+            }
+        });
+        self.fields.push(Field {
+            ty: quote!(Option<usize>),
+            value: tail,
+            ..rows
+        });
+        let Some((text, load)) = load else {
+            let split = quote! {
+                let qkv = match self.gate_rows {
+                    Some(rows) => qkv.split_tail(rows)?.0,
+                    None => qkv,
+                };
+            };
+            return (split, quote!());
+        };
+        let load = exprs.per_format(in_rows, |in_rows| {
+            if *in_rows {
+                quote!(None)
+            } else {
+                quote!(Some(#load))
+            }
+        });
+        let gate = Field::new("gate", quote!(Option<Linear>), text, load);
+        self.fields.push(gate);
+        let split = quote! {
+            let (qkv, gate) = match self.gate_rows {
+                Some(rows) => qkv.split_tail(rows)?,
+                None => (qkv, part(&self.gate, "gate")?.forward(x, step)?),
+            };
+        };
+        (split, apply)
     }
 
     fn gate_load(&self, module: &mut Module, name: &Name) -> (String, TokenStream) {

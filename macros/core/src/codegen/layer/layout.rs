@@ -8,7 +8,10 @@ use super::super::Module;
 use super::super::doc;
 use super::super::names::{Namer, camel, snake};
 use super::super::steps::{Factor, Graph, Op, Part, ScopeId};
-use crate::ir::{Expr, ExprKind};
+use crate::ir::{Component, ComponentKind, Expr, ExprKind};
+
+/// Ways to arms that use a part: the choices on the way and their sides.
+pub(in crate::codegen) type Paths = Vec<Vec<(usize, usize)>>;
 
 /// Where a layer or an arm keeps a part.
 #[derive(Clone, Debug)]
@@ -16,7 +19,7 @@ pub(in crate::codegen) struct Slot {
     pub(in crate::codegen) part: usize,
     pub(in crate::codegen) name: Ident,
     /// Only some layers have it: the arms that call it, each a path of choices and sides.
-    pub(in crate::codegen) optional: Option<Vec<Vec<(usize, usize)>>>,
+    pub(in crate::codegen) optional: Option<Paths>,
 }
 
 /// How an `if` is kept.
@@ -42,6 +45,25 @@ pub(in crate::codegen) struct Layout {
 }
 
 impl Layout {
+    /// Lays out the module's layer.
+    pub(super) fn new(module: &mut Module) -> Self {
+        let graph = Graph::new(&module.arch.steps);
+        let attention = |component: &&Component| matches!(component.kind, ComponentKind::Gqa(_));
+        let attentions = module.arch.components.iter().filter(attention);
+        let mut layout = Self {
+            shapes: vec![Shape::Bool; graph.choices.len()],
+            graph,
+            slots: HashMap::new(),
+            alias: HashMap::new(),
+            attentions: attentions
+                .map(|component| component.ident.clone())
+                .collect(),
+        };
+        let held = layout.place(module, 0, &[], &mut Namer::default());
+        layout.slots.insert(0, held);
+        layout
+    }
+
     /// What a scope holds.
     pub(in crate::codegen) fn slots(&self, scope: ScopeId) -> &[Slot] {
         self.slots.get(&scope).map_or(&[], Vec::as_slice)
@@ -108,7 +130,7 @@ impl Layout {
     }
 
     /// Decides what `scope` and the scopes within it hold.
-    pub(super) fn place(
+    fn place(
         &mut self,
         module: &mut Module,
         scope: ScopeId,
@@ -117,7 +139,7 @@ impl Layout {
     ) -> Vec<Slot> {
         let always = self.always(scope);
         let mut held = inherited.to_vec();
-        let mut chosen: Vec<(usize, Option<Vec<_>>)> = Vec::new();
+        let mut chosen: Vec<(usize, Option<Paths>)> = Vec::new();
         for part in 0..self.graph.parts.len() {
             if held.contains(&part) {
                 continue;
@@ -147,6 +169,11 @@ impl Layout {
                 self.choice(module, choice, &held);
             }
         }
+        self.named(chosen, namer)
+    }
+
+    /// Slots with names; a second bool for the same condition is the first one.
+    fn named(&mut self, chosen: Vec<(usize, Option<Paths>)>, namer: &mut Namer) -> Vec<Slot> {
         let mut slots: Vec<Slot> = Vec::new();
         for (part, optional) in chosen {
             let condition = self.plain_condition(part);

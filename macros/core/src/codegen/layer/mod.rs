@@ -10,35 +10,16 @@ use quote::{format_ident, quote};
 pub(super) use self::layout::{Layout, Shape, Slot};
 use super::doc;
 use super::expr::{Exprs, Place};
-use super::names::{Namer, camel};
+use super::names::camel;
 use super::options::{Field, bind};
-use super::steps::{Graph, Part};
+use super::steps::Part;
 use super::{Module, attn, forward, mlp, model, moe, norm};
 use crate::ir::{Component, ComponentKind, Expr, ExprKind, Type};
 
 /// All items of a layer: its components, its choices and the layer itself.
 pub(super) fn layer(module: &mut Module) -> TokenStream {
     let prefix = model::layer_prefix(module);
-    let graph = Graph::new(&module.arch.steps);
-    let attention = |component: &&Component| matches!(component.kind, ComponentKind::Gqa(_));
-    let attentions = module
-        .arch
-        .components
-        .iter()
-        .filter(attention)
-        .map(|component| component.ident.clone())
-        .collect();
-    let shapes = vec![Shape::Bool; graph.choices.len()];
-    let mut layout = Layout {
-        shapes,
-        graph,
-        slots: HashMap::new(),
-        alias: HashMap::new(),
-        attentions,
-    };
-    let mut namer = Namer::default();
-    let held = layout.place(module, 0, &[], &mut namer);
-    layout.slots.insert(0, held);
+    let layout = Layout::new(module);
     let mut loads = Loads {
         layout: &layout,
         values: HashMap::new(),
