@@ -19,6 +19,7 @@ const ARCHITECTURE: Architecture = Architecture {
     roots: [&[""], &[""]],
     ignore: [&[], &[]],
     condition: [None, None],
+    max_positions: None,
     tokens: Name::new(["embed", ""], "test.toml:1"),
     load: |_| Err(NnError::Setting("only its experts are loaded".into()).into()),
 };

@@ -25,6 +25,7 @@ const ARCHITECTURE: Architecture = Architecture {
         &[],
     ],
     condition: [None, None],
+    max_positions: None,
     tokens: TOKENS,
     load,
 };
