@@ -43,7 +43,7 @@ fn config(architecture: &Architecture, format: Format) -> ConfigFile {
                 architecture.hf[0],
                 settings.join(", ")
             );
-            ConfigFile::from_json("config.json", &text).unwrap()
+            ConfigFile::from_json("config.json", &text).expect("a sound input")
         }
         Format::Gguf => {
             let name = architecture.gguf[0];
@@ -58,16 +58,17 @@ fn config(architecture: &Architecture, format: Format) -> ConfigFile {
                 "general.architecture".into(),
                 MetadataValue::String(name.into()),
             );
-            ConfigFile::from_metadata("model.gguf", metadata).unwrap()
+            ConfigFile::from_metadata("model.gguf", metadata).expect("a sound input")
         }
     }
 }
 
 /// The logits of the prompt, fed in pieces of `size` tokens; with `two`, beside a sequence of other tokens.
 fn logits(model: &dyn Model, plan: &Plan, size: usize, two: bool) -> Vec<f32> {
-    let mut cache = KvCache::new(&plan.kv, KvCacheOptions { max_tokens: 1024 }).unwrap();
-    let sequence = cache.open(PROMPT.len()).unwrap();
-    let other = cache.open(PROMPT.len()).unwrap();
+    let mut cache =
+        KvCache::new(&plan.kv, KvCacheOptions { max_tokens: 1024 }).expect("a sound input");
+    let sequence = cache.open(PROMPT.len()).expect("a sound input");
+    let other = cache.open(PROMPT.len()).expect("a sound input");
     let mut all = Vec::new();
     for tokens in PROMPT.chunks(size) {
         let mut runs = vec![Run {
@@ -82,8 +83,14 @@ fn logits(model: &dyn Model, plan: &Plan, size: usize, two: bool) -> Vec<f32> {
                 logits: Want::None,
             });
         }
-        let mut step = Step::new(&mut cache, &runs).unwrap();
-        all.extend(model.forward(&mut step).unwrap().to_vec().unwrap());
+        let mut step = Step::new(&mut cache, &runs).expect("a sound input");
+        all.extend(
+            model
+                .forward(&mut step)
+                .expect("a sound input")
+                .to_vec()
+                .expect("a sound input"),
+        );
     }
     all
 }

@@ -11,11 +11,13 @@ use syn::{File, Item};
 
 fn read(folder: &str) -> SpecSet {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let entries = std::fs::read_dir(folder)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry"));
     let specs = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "toml"));
     SpecSet::new(specs.map(|entry| {
-        let name = entry.file_name().into_string().unwrap();
-        (name, std::fs::read_to_string(entry.path()).unwrap())
+        let name = entry.file_name().into_string().expect("UTF-8");
+        (name, std::fs::read_to_string(entry.path()).expect("a spec"))
     }))
 }
 
@@ -54,7 +56,7 @@ fn shipped_architectures() {
 
 /// The items of an architecture's module.
 fn items(tokens: TokenStream) -> Vec<Item> {
-    let file: File = syn::parse2(tokens).unwrap();
+    let file: File = syn::parse2(tokens).expect("Rust");
     let modules = file.items.into_iter().filter_map(|item| match item {
         Item::Mod(module) => module.content,
         _ => None,
