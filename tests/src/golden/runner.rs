@@ -71,7 +71,10 @@ impl fmt::Display for Report {
                 o.chunked,
                 o.batched
             ),
-            Err(error) => write!(f, "{verdict} {} {error:#}", self.name),
+            Err(error) => {
+                let reason = format!("{error:#}").replace('\n', " ");
+                write!(f, "{verdict} {} {reason}", self.name)
+            }
         }
     }
 }
