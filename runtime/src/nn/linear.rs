@@ -64,7 +64,7 @@ impl Linear {
         bias: bool,
         transposed: bool,
     ) -> Result<Self> {
-        let places = rows.places()?;
+        rows.check()?;
         let shape = [rows.total(), cols];
         let mut matrix = w.matrix(w.full_name(name)? + ".weight", shape, transposed, name.at)?;
         let mut biases = if bias {
@@ -72,8 +72,10 @@ impl Linear {
         } else {
             None
         };
-        if let (Some(places), Some(file)) = (&places, &matrix) {
-            matrix = Some(file.select_rows(places)?);
+        if let Some(file) = &matrix
+            && let Some(places) = rows.places()
+        {
+            matrix = Some(file.select_rows(&places)?);
             biases = biases.map(|biases| places.iter().map(|place| biases[*place]).collect());
         }
         Self::from_matrices(w, matrix.into_iter().collect(), biases, shape)

@@ -102,7 +102,9 @@ pub fn contains<'a, T: Element>(list: &'a [T], value: T::View<'a>) -> bool {
 /// If `b` is zero.
 pub fn rem(a: f64, b: f64) -> Result<f64> {
     if b == 0.0 {
-        return setting(format!("an expression of the spec divides {a} by 0; a setting is wrong"));
+        return setting(format!(
+            "an expression of the spec divides {a} by 0; a setting is wrong"
+        ));
     }
     let rem = a % b;
     Ok(if rem != 0.0 && (rem < 0.0) != (b < 0.0) {

@@ -1,10 +1,10 @@
 //! Queries, keys and values of a step's tokens.
 
-use super::{KvSlot, QTemperature, unless_zero};
-use crate::Result;
+use super::{Heads, KvSlot, QTemperature, unless_zero};
 use crate::kv_cache::BLOCK_SIZE;
 use crate::nn::error::shape;
 use crate::nn::{Activations, QkNorm, Rope, Step};
+use crate::{Result, cpu};
 
 /// Queries `[tokens, heads * head_dim]`, ready for [`Step::attend`].
 #[derive(Clone, Debug)]
@@ -18,6 +18,21 @@ enum Op<'a> {
     Rope(&'a Rope),
     Temperature(&'a QTemperature),
     ScaleValues(f32),
+}
+
+impl Op<'_> {
+    /// Changes a token's row q | k | v; a rotation needs more than that.
+    fn apply(&self, row: &mut [f32], heads: Heads, position: usize) {
+        let (q, kv) = row.split_at_mut(heads.q_rows());
+        let (k, v) = kv.split_at_mut(heads.k_rows());
+        match self {
+            Self::Norm(norm) => norm.apply(q, k, heads.dim),
+            Self::Clip(limit) => clip(row, *limit),
+            Self::Temperature(temperature) => cpu::scale(q, temperature.factor(position)),
+            Self::ScaleValues(factor) => cpu::scale(v, *factor),
+            Self::Rope(_) => {}
+        }
+    }
 }
 
 /// Prepares queries, keys and values and writes keys and values to the cache. Operations run in the order called.
@@ -107,34 +122,17 @@ impl<'s, 'c> Append<'s, 'c> {
             let positions = step.positions();
             qkv.change_rows(|first, rows| {
                 for (row, token) in rows.chunks_exact_mut(width).zip(first..) {
-                    let (q, kv) = row.split_at_mut(q_rows);
-                    let (k, v) = kv.split_at_mut(k_rows);
-                    match op {
-                        Op::Norm(norm) => norm.apply(q, k, heads.dim),
-                        Op::Clip(limit) => clip(row, *limit),
-                        Op::Rope(rope) => {
-                            if let Some(angles) = &angles {
-                                angles.rotate(rope, token, &mut row[..q_rows + k_rows], heads.dim);
-                            }
+                    match (op, &angles) {
+                        (Op::Rope(rope), Some(angles)) => {
+                            angles.rotate(rope, token, &mut row[..q_rows + k_rows], heads.dim);
                         }
-                        Op::Temperature(temperature) => {
-                            let factor = temperature.factor(positions[token]);
-                            q.iter_mut().for_each(|q| *q *= factor);
-                        }
-                        Op::ScaleValues(factor) => v.iter_mut().for_each(|v| *v *= factor),
+                        _ => op.apply(row, heads, positions[token]),
                     }
                 }
             })?;
         }
         write(step, kv, &qkv)?;
         let values = qkv.values();
-        if qkv.tokens() == 1 {
-            return Ok(Queries(Activations::new(
-                values[..q_rows].to_vec(),
-                1,
-                q_rows,
-            )?));
-        }
         let q = values
             .chunks_exact(width)
             .flat_map(|row| &row[..q_rows])

@@ -131,10 +131,13 @@ fn score_rows<const FUSED: bool, const ROWS: usize>(
     out: &mut [f32],
     dim: usize,
 ) {
+    // Slices of one known length let the compiler drop the bounds checks.
+    let q: [&[f32]; ROWS] = std::array::from_fn(|row| &q[row * dim..][..dim]);
+    let keys = &keys[..dim];
     let mut sums = [[0.0; BLOCK_SIZE]; ROWS];
-    for (d, keys) in keys.iter().take(dim).enumerate() {
+    for (d, keys) in keys.iter().enumerate() {
         for (row, sums) in sums.iter_mut().enumerate() {
-            let q = q[row * dim + d];
+            let q = q[row][d];
             for (sum, key) in sums.iter_mut().zip(keys) {
                 *sum = fma::<FUSED>(q, *key, *sum);
             }
@@ -193,10 +196,12 @@ fn accumulate_columns<const FUSED: bool, const ROWS: usize, const WIDTH: usize>(
     for (row, sums) in sums.iter_mut().enumerate() {
         sums.copy_from_slice(&out[row * v_dim + column..][..WIDTH]);
     }
-    for (key, values) in values.chunks_exact(v_dim).enumerate() {
+    let (weights, _) = weights.as_chunks::<BLOCK_SIZE>();
+    let weights: [&[f32; BLOCK_SIZE]; ROWS] = std::array::from_fn(|row| &weights[row]);
+    for (key, values) in (0..BLOCK_SIZE).zip(values.chunks_exact(v_dim)) {
         let values = &values[column..column + WIDTH];
         for (row, sums) in sums.iter_mut().enumerate() {
-            let weight = weights[row * BLOCK_SIZE + key];
+            let weight = weights[row][key];
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum = fma::<FUSED>(weight, *value, *sum);
             }

@@ -131,31 +131,7 @@ impl Experts {
             count,
             bias,
         };
-        let (gate_up, down): (Vec<_>, _) = match names {
-            ExpertNames::Split { gate, up, down } => {
-                let gate = source.projections(gate, [inter, hidden], None)?;
-                let up = source.projections(up, [inter, hidden], None)?;
-                (
-                    gate.into_iter()
-                        .zip(up)
-                        .map(|(gate, up)| gate.beside(up))
-                        .collect(),
-                    down,
-                )
-            }
-            ExpertNames::Fused {
-                gate_up,
-                rows,
-                down,
-            } => {
-                let places = rows.places()?;
-                (
-                    source.projections(gate_up, [rows.total(), hidden], places.as_deref())?,
-                    down,
-                )
-            }
-        };
-        let down = source.projections(down, [hidden, inter], None)?;
+        let (gate_up, down) = source.all(names, [inter, hidden])?;
         let expert = |(gate_up, down): (Projection, Projection)| -> Result<Expert> {
             let gate_up = gate_up.linear(w, [2 * inter, hidden])?;
             Ok(Expert {

@@ -1,6 +1,6 @@
 //! Where the experts' projections are in a checkpoint.
 
-use super::{Mxfp4Storage, Storage};
+use super::{ExpertNames, Mxfp4Storage, Storage};
 use crate::Result;
 use crate::nn::error::setting;
 use crate::nn::parallel::for_chunks;
@@ -41,8 +41,47 @@ impl Projection {
 }
 
 impl Source<'_, '_> {
+    /// Gate and up, and down, of each expert; of none when planning.
+    pub(super) fn all(
+        &self,
+        names: ExpertNames,
+        [inter, hidden]: [usize; 2],
+    ) -> Result<(Vec<Projection>, Vec<Projection>)> {
+        let (gate_up, down) = match names {
+            ExpertNames::Split { gate, up, down } => {
+                let gate = self.projections(gate, [inter, hidden], None)?;
+                let up = self.projections(up, [inter, hidden], None)?;
+                (
+                    gate.into_iter()
+                        .zip(up)
+                        .map(|(gate, up)| gate.beside(up))
+                        .collect(),
+                    down,
+                )
+            }
+            ExpertNames::Fused {
+                gate_up,
+                rows,
+                down,
+            } => {
+                rows.check()?;
+                // Lists as long as the config file likes are made only when the plan has found the rows in the file.
+                let places = if self.w.planning() {
+                    None
+                } else {
+                    rows.places()
+                };
+                (
+                    self.projections(gate_up, [rows.total(), hidden], places.as_deref())?,
+                    down,
+                )
+            }
+        };
+        Ok((gate_up, self.projections(down, [hidden, inter], None)?))
+    }
+
     /// A projection `[rows, cols]` of each expert, its rows taken from the given places; of none when planning.
-    pub(super) fn projections(
+    fn projections(
         &self,
         name: Name,
         shape: [usize; 2],

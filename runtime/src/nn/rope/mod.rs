@@ -17,6 +17,9 @@ use crate::weights::Weights;
 use frequencies::Divisors;
 use settings::Settings;
 
+/// Widest head that rotates; a wider one is a damaged config file, for which no list of frequencies shall be made.
+const MAX_HEAD_DIM: usize = 1 << 16;
+
 /// Which dimensions rotate together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pairs {
@@ -229,7 +232,10 @@ impl RopeOptions {
         };
         let dim = dim.trunc();
         // An odd number rotates one dimension more: there is a frequency for each pair begun.
-        if dim >= 0.0 && 2.0 * (dim / 2.0).ceil() <= self.head_dim as f64 {
+        if self.head_dim <= MAX_HEAD_DIM
+            && dim >= 0.0
+            && 2.0 * (dim / 2.0).ceil() <= self.head_dim as f64
+        {
             Ok(dim as usize)
         } else {
             setting(format!(

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::{ConfigFile, Format};
 use crate::nn::Architecture;
 use crate::weights::plan::{LoadError, Plan, PlannedTensor, Problem};
-use crate::weights::{Checkpoint, names, spellings};
+use crate::weights::{Checkpoint, TensorInfo, names, spellings};
 
 /// Tensors that a model may ask for: a damaged config file must not take forever.
 const MAX_TENSORS: usize = 2_000_000;
@@ -19,6 +19,7 @@ const MAX_PROBLEMS: usize = 20_000;
 const MAX_SEARCHES: usize = 200;
 
 impl Weights<'_> {
+    /// Records a request and compares it with the file's header.
     pub(super) fn plan(
         &self,
         name: String,
@@ -39,32 +40,13 @@ impl Weights<'_> {
             bytes: 0,
         };
         if let Source::Checkpoint(checkpoint) = self.shared.source {
-            match checkpoint.tensor(&tensor.name) {
-                None => state.problems.push(Problem::Missing {
-                    tensor: tensor.clone(),
-                    nearest: None,
-                }),
-                Some(info) => {
-                    (tensor.dtype, tensor.bytes) = (Some(info.dtype.clone()), info.bytes);
-                    if !shapes
-                        .iter()
-                        .any(|shape| same_shape(shape, &info.shape, self.is_gguf()))
-                    {
-                        state.problems.push(Problem::Shape {
-                            tensor: tensor.clone(),
-                            found: info.shape,
-                        });
-                    }
-                    if !elements.fit(&info.dtype) {
-                        let (expected, found) = (elements.expected(), info.dtype);
-                        state.problems.push(Problem::Dtype {
-                            tensor: tensor.clone(),
-                            expected,
-                            found,
-                        });
-                    }
-                }
+            let info = checkpoint.tensor(&tensor.name);
+            if let Some(info) = &info {
+                (tensor.dtype, tensor.bytes) = (Some(info.dtype.clone()), info.bytes);
             }
+            state
+                .problems
+                .extend(self.compare(&tensor, info, shapes, elements));
         }
         state.tensors.push(tensor);
         if state.tensors.len() > MAX_TENSORS {
@@ -79,6 +61,42 @@ impl Weights<'_> {
             .into());
         }
         Ok(())
+    }
+
+    /// What is wrong with a tensor, given what the file's header says of it.
+    fn compare(
+        &self,
+        tensor: &PlannedTensor,
+        info: Option<TensorInfo>,
+        shapes: &[&[usize]],
+        elements: Elements,
+    ) -> Vec<Problem> {
+        let tensor = || tensor.clone();
+        let Some(info) = info else {
+            return vec![Problem::Missing {
+                tensor: tensor(),
+                nearest: None,
+            }];
+        };
+        let mut problems = Vec::new();
+        if !shapes
+            .iter()
+            .any(|shape| same_shape(shape, &info.shape, self.is_gguf()))
+        {
+            problems.push(Problem::Shape {
+                tensor: tensor(),
+                found: info.shape,
+            });
+        }
+        if !elements.fit(&info.dtype) {
+            let expected = elements.expected();
+            problems.push(Problem::Dtype {
+                tensor: tensor(),
+                expected,
+                found: info.dtype,
+            });
+        }
+        problems
     }
 
     /// Ends planning: what was asked for, and everything wrong with the checkpoint.
