@@ -18,6 +18,8 @@ mod router;
 mod rows;
 mod simd;
 mod step;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use crate::config::{ConfigFile, Format, OneOrEach};

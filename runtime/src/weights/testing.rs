@@ -21,6 +21,11 @@ impl Stored {
         self.name == name
     }
 
+    /// Gives it other bytes.
+    pub(crate) fn fill(&mut self, data: Vec<u8>) {
+        self.data = data;
+    }
+
     /// A copy.
     pub(crate) fn again(&self) -> Self {
         let Self {
