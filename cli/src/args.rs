@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Measure how well a model predicts a text.
     Perplexity(PerplexityArgs),
+    /// Measure prefill, decode, time to the first token and memory.
+    Bench(BenchArgs),
     /// Print the Rust code that an architecture's spec becomes.
     Expand(ExpandArgs),
     /// Work on model specs.
@@ -60,7 +62,7 @@ pub(crate) struct ModelArgs {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// Randomness; 0 always takes the likeliest token.
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
 
     /// Choose among the K likeliest tokens; 0 or -1: all.
@@ -68,15 +70,15 @@ pub(crate) struct SamplingArgs {
     pub(crate) top_k: Option<i64>,
 
     /// Choose among the likeliest tokens that together reach probability P; 0 always takes the likeliest.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
 
     /// Drop tokens less likely than P times the likeliest.
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
 
     /// Divide the logits of tokens already seen by R.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
 
     /// Subtract A from the logits of tokens already written.
@@ -162,6 +164,41 @@ pub(crate) struct PerplexityArgs {
     /// Tokens scored together; each window starts afresh, and its second half counts [default: 512].
     #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) window: u32,
+
+    /// Compute with f32 activations throughout instead of the fast 8-bit ones.
+    #[arg(long)]
+    pub(crate) exact: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember` [default: ember].
+    #[arg(short, long, value_name = "MODEL", conflicts_with = "random")]
+    pub(crate) model: Option<String>,
+
+    /// Random weights of the shape that this config.json asks for, with any architecture known here.
+    #[arg(long, value_name = "CONFIG.JSON")]
+    pub(crate) random: Option<PathBuf>,
+
+    /// Seed of the random weights.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
+    pub(crate) seed: u64,
+
+    /// Tokens of the prompt.
+    #[arg(short, long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) prompt: u32,
+
+    /// Tokens written after it.
+    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub(crate) decode: u32,
+
+    /// Rounds; the one with the fastest decode is reported.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
 
     /// Compute with f32 activations throughout instead of the fast 8-bit ones.
     #[arg(long)]

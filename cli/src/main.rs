@@ -36,6 +36,7 @@ fn run(command: &Command, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::List(args) => commands::list::run(args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
         Command::Perplexity(args) => commands::perplexity::run(args, printer),
+        Command::Bench(args) => commands::bench::run(args, printer),
         Command::Expand(args) => commands::expand::run(args, printer),
         Command::Spec(SpecCommand::Check(args)) => commands::spec::check(args, printer),
     }

@@ -1,5 +1,6 @@
 //! One command, one file.
 
+pub(crate) mod bench;
 pub(crate) mod expand;
 pub(crate) mod inspect;
 pub(crate) mod list;

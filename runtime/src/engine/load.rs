@@ -35,15 +35,13 @@ impl Engine {
         let architecture = select(models::ARCHITECTURES, checkpoint.config())?;
         let made_for = architecture.max_positions(checkpoint.config())?;
         let context = context(options.context, made_for)?;
-        let defaults = generation_defaults(&checkpoint)?;
+        let (defaults, params) = generation_defaults(&checkpoint)?;
         let mut tokenizer = tokenizer(&checkpoint)?;
         tokenizer.add_eos(defaults.eos_token_ids.iter().copied());
         let template = template(&checkpoint)?;
         let (model, plan) = load_model(architecture, &checkpoint, options.precision)?;
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
         tokenizer.check_vocab(vocab)?;
-        let mut params = SamplingParams::default();
-        defaults.apply(&mut params);
         let cache = KvCache::new(
             &plan.kv,
             KvCacheOptions {
@@ -143,18 +141,35 @@ fn template(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>> {
     }
 }
 
-/// generation_config.json, or for old checkpoints the eos token of config.json.
-fn generation_defaults(checkpoint: &Checkpoint) -> Result<GenerationDefaults> {
-    for name in ["generation_config.json", "config.json"] {
-        if let Some(json) = side_file(checkpoint, name, MAX_SIDE_FILE_BYTES)?
-            && checkpoint.format() == Format::Hf
-        {
-            let mut defaults = GenerationDefaults::from_json(json.as_bytes())?;
-            for warning in defaults.warnings.drain(..) {
-                tracing::warn!("{warning}");
-            }
-            return Ok(defaults);
-        }
+/// Sampling where the checkpoint says nothing about it, as GGUF never does.
+fn untold() -> SamplingParams {
+    SamplingParams {
+        temperature: 0.7,
+        top_p: 0.95,
+        ..SamplingParams::default()
     }
-    Ok(GenerationDefaults::default())
+}
+
+/// The model's own sampling settings and stop tokens: generation_config.json has them, an old checkpoint has its stop token
+/// in config.json.
+fn generation_defaults(checkpoint: &Checkpoint) -> Result<(GenerationDefaults, SamplingParams)> {
+    if checkpoint.format() == Format::Gguf {
+        return Ok((GenerationDefaults::default(), untold()));
+    }
+    let read = |name| -> Result<Option<GenerationDefaults>> {
+        let Some(json) = side_file(checkpoint, name, MAX_SIDE_FILE_BYTES)? else {
+            return Ok(None);
+        };
+        let mut defaults = GenerationDefaults::from_json(json.as_bytes())?;
+        for warning in defaults.warnings.drain(..) {
+            tracing::warn!("{warning}");
+        }
+        Ok(Some(defaults))
+    };
+    if let Some(defaults) = read("generation_config.json")? {
+        let mut params = SamplingParams::default();
+        defaults.apply(&mut params);
+        return Ok((defaults, params));
+    }
+    Ok((read("config.json")?.unwrap_or_default(), untold()))
 }
