@@ -30,9 +30,14 @@ fn run(arguments: &[&str], stdin: &str) -> Output {
     }
 }
 
-/// One greedy answer of the embedded model.
+/// One answer of the embedded model, 24 tokens long unless `more` says how long.
 fn answer(more: &[&str]) -> Output {
-    let arguments = [&["play", "-n", "24", "--seed", "7"], more].concat();
+    let length: &[&str] = if more.contains(&"-n") {
+        &[]
+    } else {
+        &["-n", "24"]
+    };
+    let arguments = [&["play", "--seed", "7"], length, more].concat();
     run(&arguments, "Tell me a story about a dog.\n")
 }
 
