@@ -162,7 +162,7 @@ pub(crate) struct PerplexityArgs {
     pub(crate) file: PathBuf,
 
     /// Tokens scored together; each window starts afresh, and its second half counts [default: 512].
-    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..))]
     pub(crate) window: u32,
 
     /// Compute with f32 activations throughout instead of the fast 8-bit ones.

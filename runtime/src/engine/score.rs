@@ -1,5 +1,7 @@
 //! How well a model predicts a text.
 
+use candle_core::{D, Tensor};
+use candle_nn::ops::log_softmax;
 use serde::Serialize;
 
 use super::{Engine, Held};
@@ -91,21 +93,13 @@ impl Engine {
         let logits = self
             .model
             .forward(&mut Step::new(&mut self.cache, &[run])?)?;
-        let (vocab, logits) = (logits.vocab(), logits.to_vec()?);
         self.forget();
-        // Row r predicts the token after position first + r.
+        // Row r predicts the token after position first + r; the last row predicts a token outside of the window.
         let targets = &ids[first + 1..];
-        Ok(logits
-            .chunks_exact(vocab)
-            .zip(targets)
-            .map(|(row, &target)| nll(row, target))
-            .collect())
+        let rows = logits.tensor().narrow(0, 0, targets.len())?;
+        let index = Tensor::from_slice(targets, (targets.len(), 1), rows.device())?;
+        let likelihoods = log_softmax(&rows, D::Minus1)?.gather(&index, 1)?;
+        let likelihoods: Vec<f32> = likelihoods.flatten_all()?.to_vec1()?;
+        Ok(likelihoods.into_iter().map(|log| -f64::from(log)).collect())
     }
-}
-
-/// -log softmax(row)[target], in f64.
-fn nll(row: &[f32], target: u32) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|&logit| f64::from(logit - max).exp()).sum();
-    sum.ln() - f64::from(row[target as usize] - max)
 }
