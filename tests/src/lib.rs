@@ -9,6 +9,7 @@ use inferno_runtime::weights::Checkpoint;
 pub mod gguf;
 pub mod golden;
 pub mod model_folder;
+pub mod real;
 pub mod specs;
 
 /// Opens a checkpoint, which must not take long, however broken it is.

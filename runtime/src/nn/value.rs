@@ -23,6 +23,17 @@ pub fn size(what: &str, value: f64) -> Result<usize> {
     }
 }
 
+/// A count out of an expression: a whole number from 0 to 2^31. `what` names it in the error.
+///
+/// # Errors
+/// Anything else.
+pub fn count(what: &str, value: f64) -> Result<usize> {
+    if value == 0.0 {
+        return Ok(0);
+    }
+    size(what, value)
+}
+
 /// [`size`] of a value that may be off.
 ///
 /// # Errors

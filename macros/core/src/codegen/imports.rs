@@ -60,6 +60,7 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "at",
     "at_or_one",
     "contains",
+    "count",
     "number",
     "optional_size",
     "part",

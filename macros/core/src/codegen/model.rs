@@ -31,7 +31,7 @@ pub(super) fn embedding(module: &mut Module) -> Embedding {
             false => {
                 let offset = exprs.number(offset);
                 let rows = quote!(cfg.#field()? + #offset);
-                (rows, quote!(size("embed.offset", #offset)?))
+                (rows, quote!(count("embed.offset", #offset)?))
             }
         };
         quote!(Some((#name, size("max_positions", #rows)?, #offset)))
