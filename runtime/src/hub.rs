@@ -61,14 +61,18 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
-/// The folder of the Hugging Face cache; `None` when the environment names none and there is no home directory.
+/// The folder of the Hugging Face cache; `None` when the environment names none and there is no home directory. A variable
+/// that is set to nothing counts as not set.
 pub fn cache_folder() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("HF_HUB_CACHE").filter(|folder| !folder.is_empty()) {
-        return Some(folder.into());
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(cache) = folder("HF_HUB_CACHE") {
+        return Some(cache.into());
     }
-    let known = std::env::var_os("HF_HOME").is_some_and(|home| !home.is_empty())
-        || std::env::home_dir().is_some();
-    known.then(|| Cache::from_env().path().clone())
+    if let Some(home) = folder("HF_HOME") {
+        return Some(Path::new(&home).join("hub"));
+    }
+    // Asked first, because the cache's own default needs a home directory.
+    std::env::home_dir().map(|_| Cache::default().path().clone())
 }
 
 /// The models in the cache, sorted by name.
