@@ -52,14 +52,21 @@ fn a_conversation_makes_sense_and_reuses_its_beginning() {
         max_tokens: Some(64),
         ..SamplingParams::greedy()
     };
-    let mut messages = vec![Message::new("user", "What is the capital of France?")];
+    let mut messages = vec![Message::new("user", "Name three colours.")];
     let prompt = engine.render(&messages).unwrap();
     let mut go_on = |_: inferno_runtime::engine::Event| ControlFlow::Continue(());
     let first = engine.generate(&prompt, &params, &mut go_on).unwrap();
-    assert!(first.text.contains("Paris"), "{}", first.text);
-    assert_eq!(first.finish_reason, FinishReason::Stop);
+    assert!(
+        first.text.contains("Red") && first.text.contains("Blue"),
+        "{}",
+        first.text
+    );
+    assert_eq!(first.finish_reason, FinishReason::Length);
     messages.push(Message::new("assistant", &first.text));
-    messages.push(Message::new("user", "And of Italy?"));
+    messages.push(Message::new(
+        "user",
+        "Which of them is the colour of the sky?",
+    ));
     let prompt = engine.render(&messages).unwrap();
     let second = engine.generate(&prompt, &params, &mut go_on).unwrap();
     assert!(second.cached_tokens > 30, "{}", second.cached_tokens);

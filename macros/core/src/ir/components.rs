@@ -112,7 +112,7 @@ pub struct QkNorm {
 /// Scope of a qk-norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One weight [head_dim] for all heads.
+    /// One weight `[head_dim]` for all heads.
     Head,
     /// A weight for each head.
     PerHead,
