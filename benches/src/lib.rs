@@ -1,1 +1,4 @@
-//! Criterion benches: `cargo bench -p inferno-benches`. `expand` times the macro, `forward` each generated model.
+//! Criterion benches: `expand` times the macro, `forward` prefill and decode of each generated model.
+//!
+//! `cargo bench --workspace --profile dev --bench forward` uses what the tests and `cargo run` have compiled already.
+//! First-token time and peak memory of a whole model: `inferno bench`.
