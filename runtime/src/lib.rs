@@ -9,6 +9,7 @@ pub mod engine;
 mod error;
 pub mod hub;
 pub mod kv_cache;
+pub mod machine;
 pub mod models;
 pub mod nn;
 pub mod prompt;

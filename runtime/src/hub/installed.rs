@@ -1,81 +1,76 @@
 //! Which models are on this machine, and what a model's name on the command line means.
-//!
-//! Models live in the Hugging Face cache (`$HF_HUB_CACHE`, `$HF_HOME/hub` or `~/.cache/huggingface/hub`), in its layout:
-//! `models--<owner>--<name>/{refs/<revision>, snapshots/<commit>/<files>}`. Models that another program put there are
-//! found as well.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hf_hub::Cache;
+use serde::Serialize;
 
-/// What is wrong with a model's name.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HubError {
-    /// Neither a file or folder nor an installed model.
-    #[error(
-        "no model `{name}`: it is no file or folder here, and not among the installed models{}\n\
-         hint: give the path of a folder with config.json and *.safetensors, or of a .gguf file; `inferno list` shows what is installed",
-        similar_names(.similar)
-    )]
-    NotFound {
-        /// The name that was given.
-        name: String,
-        /// Installed models with a similar name.
-        similar: Vec<String>,
-    },
-    /// A name that cannot be a repository.
-    #[error(
-        "`{name}` is no model name: {reason}\nhint: write owner/name, owner/name@revision, or a path"
-    )]
-    BadName {
-        /// The name that was given.
-        name: String,
-        /// Why it is refused.
-        reason: &'static str,
-    },
-    /// A repository with several GGUF files.
-    #[error("{name} holds several GGUF files: {}\nhint: choose one with {name}:<file>", .files.join(", "))]
-    SeveralFiles {
-        /// The repository.
-        name: String,
-        /// Its GGUF files.
-        files: Vec<String>,
-    },
-}
-
-fn similar_names(names: &[String]) -> String {
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!("; did you mean {}?", names.join(" or "))
-    }
-}
+use super::gguf::{self, GgufModel};
+use super::name::{ModelName, RepoId, Revision};
+use super::select::MAX_INDEX_BYTES;
+use super::settings::cache_folder;
+use super::snapshot::{SnapshotFile, entries, file_name, files_of};
+use super::{FilePath, HubError};
 
 /// A model in the cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Installed {
     /// `owner/name`, or `owner/name:file.gguf` for one GGUF file of a repository.
     pub name: String,
     /// The folder or `.gguf` file to open.
     pub path: PathBuf,
+    /// Commit of the repository.
+    pub commit: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Whether all of them are there.
+    pub state: InstallState,
+    /// `owner/name`.
+    #[serde(skip)]
+    pub repository: String,
+    /// The GGUF file in the repository.
+    #[serde(skip)]
+    pub file: Option<FilePath>,
 }
 
-/// The folder of the Hugging Face cache; `None` when the environment names none and there is no home directory. A variable
-/// that is set to nothing counts as not set.
-pub fn cache_folder() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(cache) = folder("HF_HUB_CACHE") {
-        return Some(cache.into());
+/// Whether a model has all its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum InstallState {
+    /// It has.
+    Complete,
+    /// A download did not end, or somebody removed files.
+    Incomplete {
+        /// Those that are missing, as far as that is known.
+        missing: Vec<String>,
+        /// Bytes that a download left.
+        partial_bytes: u64,
+    },
+}
+
+impl Installed {
+    /// Whether all its files are there.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.state == InstallState::Complete
     }
-    if let Some(home) = folder("HF_HOME") {
-        return Some(Path::new(&home).join("hub"));
-    }
-    // Asked first, because the cache's own default needs a home directory.
-    std::env::home_dir().map(|_| Cache::default().path().clone())
+}
+
+/// A repository in the cache.
+#[derive(Clone, Debug)]
+pub struct InstalledRepository {
+    /// `owner/name`.
+    pub name: String,
+    /// Its folder in the cache.
+    pub path: PathBuf,
+    /// The models of its current snapshot.
+    pub models: Vec<Installed>,
+    /// Bytes of downloads that did not end.
+    pub partial_bytes: u64,
 }
 
 /// The models in the cache, sorted by name.
+#[must_use]
 pub fn installed() -> Vec<Installed> {
     cache_folder()
         .map(|folder| installed_in(&folder))
@@ -83,134 +78,234 @@ pub fn installed() -> Vec<Installed> {
 }
 
 /// The models in one cache folder, sorted by name. Unreadable entries are left out.
+#[must_use]
 pub fn installed_in(cache: &Path) -> Vec<Installed> {
-    let mut found = Vec::new();
-    for entry in entries(cache) {
-        let folder = entry
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let Some(name) = folder
-            .strip_prefix("models--")
-            .map(|name| name.replacen("--", "/", 1))
-        else {
-            continue;
-        };
-        if let Some(snapshot) = current_snapshot(&entry) {
-            found.extend(models_in(&name, &snapshot));
-        }
-    }
+    let mut found: Vec<Installed> = repositories_in(cache)
+        .into_iter()
+        .flat_map(|repository| repository.models)
+        .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
 
+/// The repositories of models in the cache, sorted by name.
+#[must_use]
+pub fn repositories() -> Vec<InstalledRepository> {
+    cache_folder()
+        .map(|folder| repositories_in(&folder))
+        .unwrap_or_default()
+}
+
+/// The repositories of models in one cache folder, sorted by name.
+#[must_use]
+pub fn repositories_in(cache: &Path) -> Vec<InstalledRepository> {
+    let mut found: Vec<InstalledRepository> = entries(cache)
+        .into_iter()
+        .filter_map(|path| {
+            let name = RepoId::name_of_folder(file_name(&path))?;
+            let partial_bytes = partial_bytes(&path.join("blobs"));
+            let mut models = current_snapshot(&path)
+                .map(|snapshot| models_in(&name, &snapshot, partial_bytes))
+                .unwrap_or_default();
+            if models.is_empty() && partial_bytes > 0 {
+                models.push(only_begun(&name, &path, partial_bytes));
+            }
+            path.is_dir().then_some(InstalledRepository {
+                name,
+                path,
+                models,
+                partial_bytes,
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// A repository whose first download did not come to the weights' end.
+fn only_begun(name: &str, path: &Path, partial_bytes: u64) -> Installed {
+    Installed {
+        name: name.into(),
+        path: path.into(),
+        commit: String::new(),
+        bytes: 0,
+        state: InstallState::Incomplete {
+            missing: Vec::new(),
+            partial_bytes,
+        },
+        repository: name.into(),
+        file: None,
+    }
+}
+
+fn partial_bytes(blobs: &Path) -> u64 {
+    entries(blobs)
+        .iter()
+        .filter(|path| file_name(path).ends_with(".incomplete"))
+        .filter_map(|path| Some(path.symlink_metadata().ok()?.len()))
+        .sum()
+}
+
 /// Turns a name from the command line into the path to open: a path as it is, else an installed model
-/// (`owner/name`, `owner/name@revision`, `owner/name:file.gguf`, or just `name` where that is unique).
+/// (`owner/name`, `owner/name@revision`, `owner/name:file.gguf`, `owner/name:Q4_K_M`, or just `name` where that is unique).
 ///
 /// # Errors
-/// [`HubError`] when there is no such model, or several.
+/// [`HubError`] when there is no such model, several, or it is incomplete.
 pub fn resolve(name: &str) -> Result<PathBuf, HubError> {
     let path = Path::new(name);
     if path.exists() {
         return Ok(path.to_path_buf());
     }
-    check_name(name)?;
+    let asked = Asked::parse(name)?;
     match cache_folder() {
-        Some(cache) => resolve_in(name, &cache),
-        None => Err(HubError::NotFound {
-            name: name.into(),
-            similar: Vec::new(),
-        }),
+        Some(cache) => asked.resolve_in(&cache),
+        None => Err(asked.not_found(&[])),
     }
 }
 
-fn resolve_in(name: &str, cache: &Path) -> Result<PathBuf, HubError> {
-    if let Some((repository, revision)) = name.split_once('@') {
-        let (revision, file) = revision
-            .split_once(':')
-            .map_or((revision, None), |(r, f)| (r, Some(f)));
-        let folder = cache.join(format!("models--{}", repository.replace('/', "--")));
-        let snapshot = snapshot_of(&folder, revision);
-        let models = snapshot
-            .map(|snapshot| models_in(repository, &snapshot))
-            .unwrap_or_default();
-        return choose(
-            name,
-            file.map(|f| format!("{repository}:{f}"))
-                .as_deref()
-                .unwrap_or(repository),
-            &models,
-        );
-    }
-    choose(name, name, &installed_in(cache))
+/// A name on the command line, taken apart.
+pub(super) struct Asked<'a> {
+    whole: &'a str,
+    /// `owner/name`, or the name alone.
+    pub(super) repository: &'a str,
+    pub(super) revision: Option<Revision>,
+    pub(super) file: Option<&'a str>,
 }
 
-fn choose(asked: &str, name: &str, models: &[Installed]) -> Result<PathBuf, HubError> {
-    let same =
-        |model: &&Installed| model.name == name || model.name.rsplit('/').next() == Some(name);
-    if let Some(model) = models.iter().find(same) {
-        return Ok(model.path.clone());
-    }
-    let prefix = format!("{name}:");
-    let files: Vec<&Installed> = models
-        .iter()
-        .filter(|model| model.name.starts_with(&prefix))
-        .collect();
-    match files.as_slice() {
-        [one] => Ok(one.path.clone()),
-        [] => {
-            let wanted = asked.to_lowercase();
-            let close = |model: &&Installed| model.name.to_lowercase().contains(&wanted);
-            Err(HubError::NotFound {
-                name: asked.into(),
-                similar: models
-                    .iter()
-                    .filter(close)
-                    .take(3)
-                    .map(|model| model.name.clone())
-                    .collect(),
-            })
-        }
-        several => Err(HubError::SeveralFiles {
-            name: name.into(),
-            files: several
-                .iter()
-                .map(|model| model.name[prefix.len()..].to_string())
-                .collect(),
-        }),
-    }
-}
-
-/// Refuses what could become a path outside the cache.
-fn check_name(name: &str) -> Result<(), HubError> {
-    let bad = |reason| {
-        Err(HubError::BadName {
-            name: name.escape_debug().to_string(),
+impl<'a> Asked<'a> {
+    /// Refuses what could become a path outside the cache.
+    pub(super) fn parse(name: &'a str) -> Result<Self, HubError> {
+        let bad = |reason| HubError::BadName {
+            name: name.escape_debug().take(256).collect(),
             reason,
+        };
+        if name.is_empty() || name.len() > 1024 {
+            return Err(bad("it is empty or longer than 1024 bytes"));
+        }
+        if name.contains('\\') || name.chars().any(char::is_control) {
+            return Err(bad("it has a backslash or a control character"));
+        }
+        let (before, file) = match name.split_once(':') {
+            Some((before, file)) => (before, Some(file)),
+            None => (name, None),
+        };
+        let (repository, revision) = match before.split_once('@') {
+            Some((repository, revision)) => (repository, Some(revision)),
+            None => (before, None),
+        };
+        const NO_PATH: &str = "no file or folder has this path, and a repository is not named so";
+        let part = |part| FilePath::new(part).is_err();
+        if repository.split('/').count() > 2 || part(repository) || file.is_some_and(part) {
+            return Err(bad(NO_PATH));
+        }
+        Ok(Self {
+            whole: name,
+            repository,
+            revision: revision.map(Revision::new).transpose().map_err(bad)?,
+            file,
         })
-    };
-    if name.is_empty() || name.len() > 256 {
-        return bad("it is empty or longer than 256 characters");
     }
-    if name.contains('\\') || name.chars().any(char::is_control) {
-        return bad("it has a backslash or a control character");
-    }
-    if name.starts_with(['/', '-', '.'])
-        || name
-            .split(['/', '@', ':'])
-            .any(|part| part.is_empty() || part == "..")
-    {
-        return bad("no file or folder has this path, and a repository is not named so");
-    }
-    Ok(())
-}
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .map(|all| all.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
-    paths.sort();
-    paths
+    /// Whether a repository is the one that is meant: by its whole name, or by what stands behind the owner.
+    pub(super) fn means(&self, repository: &str) -> bool {
+        repository == self.repository || repository.rsplit('/').next() == Some(self.repository)
+    }
+
+    pub(super) fn resolve_in(&self, cache: &Path) -> Result<PathBuf, HubError> {
+        let repositories = repositories_in(cache);
+        let repository = self.find(&repositories)?;
+        let models = match &self.revision {
+            None => repository.models.clone(),
+            Some(revision) => snapshot_of(&repository.path, revision.as_str())
+                .map(|snapshot| models_in(&repository.name, &snapshot, repository.partial_bytes))
+                .unwrap_or_default(),
+        };
+        let model = self.choose(&repository.name, &models, &repositories)?;
+        match &model.state {
+            InstallState::Complete => Ok(model.path.clone()),
+            InstallState::Incomplete { missing, .. } => Err(HubError::Incomplete {
+                name: model.name.clone(),
+                download: if self.repository.contains('/') {
+                    self.whole.into()
+                } else {
+                    model.name.clone()
+                },
+                missing: missing.clone(),
+            }),
+        }
+    }
+
+    /// The repository that is meant, if it is one alone.
+    pub(super) fn find<'r>(
+        &self,
+        repositories: &'r [InstalledRepository],
+    ) -> Result<&'r InstalledRepository, HubError> {
+        let mut meant: Vec<&InstalledRepository> = repositories
+            .iter()
+            .filter(|repository| self.means(&repository.name))
+            .collect();
+        if let Some(exact) = meant
+            .iter()
+            .position(|repository| repository.name == self.repository)
+        {
+            meant = vec![meant[exact]];
+        }
+        match meant[..] {
+            [only] => Ok(only),
+            _ => Err(self.not_found(repositories)),
+        }
+    }
+
+    fn choose<'m>(
+        &self,
+        repository: &str,
+        models: &'m [Installed],
+        all: &[InstalledRepository],
+    ) -> Result<&'m Installed, HubError> {
+        let whole = models.iter().find(|model| model.file.is_none());
+        if let (None, Some(model)) = (self.file, whole) {
+            return Ok(model);
+        }
+        let files: Vec<FilePath> = models
+            .iter()
+            .filter_map(|model| model.file.clone())
+            .collect();
+        let ggufs = gguf::models(&files);
+        let chosen = gguf::choose(&ggufs, self.file).and_then(|chosen| {
+            let is = |model: &&Installed| {
+                let file = model.file.as_ref().map(FilePath::as_str);
+                file == Some(chosen.first.as_str())
+            };
+            models.iter().find(is)
+        });
+        match chosen {
+            Some(model) => Ok(model),
+            None if files.is_empty() => Err(self.not_found(all)),
+            None => Err(HubError::SeveralFiles {
+                name: repository.into(),
+                asked: self.file.map(str::to_string),
+                files: files.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
+    fn not_found(&self, repositories: &[InstalledRepository]) -> HubError {
+        let wanted = self.repository.to_lowercase();
+        let close = |repository: &&InstalledRepository| {
+            repository.name.to_lowercase().contains(&wanted)
+        };
+        let similar = repositories
+            .iter()
+            .filter(close)
+            .take(3)
+            .map(|repository| repository.name.clone());
+        let download = self.whole.parse::<ModelName>();
+        HubError::NotFound {
+            name: self.whole.into(),
+            similar: similar.collect(),
+            download: download.ok().map(|name| name.to_string()),
+        }
+    }
 }
 
 /// The snapshot `refs/main` points to, else the newest one.
@@ -224,45 +319,90 @@ fn current_snapshot(repository: &Path) -> Option<PathBuf> {
     })
 }
 
-fn snapshot_of(repository: &Path, revision: &str) -> Option<PathBuf> {
+/// The snapshot of a branch, a tag or a commit.
+pub(super) fn snapshot_of(repository: &Path, revision: &str) -> Option<PathBuf> {
     let commit = std::fs::read_to_string(repository.join("refs").join(revision))
         .unwrap_or_else(|_| revision.into());
     let commit = commit.trim();
-    let plain = !commit.is_empty()
-        && commit
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        && commit != "..";
+    let plain = !commit.contains('/') && FilePath::new(commit).is_ok();
     let folder = repository.join("snapshots").join(commit);
     (plain && folder.is_dir()).then_some(folder)
 }
 
-/// A repository is one model when it has config.json and safetensors, and one model for each GGUF file.
-fn models_in(name: &str, snapshot: &Path) -> Vec<Installed> {
-    let files = entries(snapshot);
-    let with_extension = |extension: &'static str| {
-        files
-            .iter()
-            .filter(move |path| path.extension().is_some_and(|found| found == extension))
-    };
+/// A repository is one model when it has config.json and safetensors, and one model for each GGUF model.
+fn models_in(name: &str, snapshot: &Path, partial_bytes: u64) -> Vec<Installed> {
+    let files = files_of(snapshot);
     let mut found = Vec::new();
-    if snapshot.join("config.json").is_file() && with_extension("safetensors").next().is_some() {
-        found.push(Installed {
-            name: name.into(),
-            path: snapshot.to_path_buf(),
-        });
+    let (ggufs, others): (Vec<SnapshotFile>, Vec<SnapshotFile>) =
+        files.into_iter().partition(|file| file.ends_with(".gguf"));
+    let has = |name: &str| others.iter().any(|file| file.path.as_str() == name);
+    let weights = |file: &SnapshotFile| {
+        file.path.is_at_top()
+            && (file.ends_with(".safetensors") || file.ends_with(".safetensors.index.json"))
+    };
+    let installed = |file: Option<FilePath>, path: PathBuf, bytes, missing: Vec<String>| Installed {
+        name: match &file {
+            Some(file) => format!("{name}:{file}"),
+            None => name.into(),
+        },
+        path,
+        commit: file_name(snapshot).into(),
+        bytes,
+        state: if missing.is_empty() {
+            InstallState::Complete
+        } else {
+            InstallState::Incomplete {
+                missing,
+                partial_bytes,
+            }
+        },
+        repository: name.into(),
+        file,
+    };
+    if has("config.json") && others.iter().any(weights) {
+        let bytes = others.iter().filter_map(|file| file.bytes).sum();
+        let missing = missing_of(&others);
+        found.push(installed(None, snapshot.into(), bytes, missing));
     }
-    for path in with_extension("gguf") {
-        let file = path
-            .file_name()
-            .and_then(|file| file.to_str())
-            .unwrap_or_default();
-        found.push(Installed {
-            name: format!("{name}:{file}"),
-            path: path.clone(),
-        });
+    for model in gguf::models(&ggufs) {
+        let bytes = model.parts.iter().filter_map(|part| part.bytes).sum();
+        let path = snapshot.join(&model.first);
+        let file = model.parts.first().map(|part| part.path.clone());
+        found.push(installed(file, path, bytes, missing_parts(&model)));
     }
     found
+}
+
+fn missing_parts(model: &GgufModel<SnapshotFile>) -> Vec<String> {
+    let nowhere = model.parts.iter().filter(|part| part.bytes.is_none());
+    let mut missing = model.missing();
+    missing.extend(nowhere.map(|part| part.path.to_string()));
+    missing
+}
+
+/// Links that lead nowhere, and files that the index names and are not there.
+fn missing_of(files: &[SnapshotFile]) -> Vec<String> {
+    let top = || files.iter().filter(|file| file.path.is_at_top());
+    let mut missing: BTreeSet<String> = top()
+        .filter(|file| file.bytes.is_none())
+        .map(|file| file.path.to_string())
+        .collect();
+    let find = |name: &str| top().find(|file| file.path.as_str() == name);
+    if find("model.safetensors").is_none()
+        && let Some(index) = find("model.safetensors.index.json")
+        && index.bytes.is_some_and(|bytes| bytes <= MAX_INDEX_BYTES)
+        && let Ok(text) = std::fs::read(&index.place)
+        && let Ok(serde_json::Value::Object(index)) = serde_json::from_slice(&text)
+        && let Some(map) = index.get("weight_map").and_then(|map| map.as_object())
+    {
+        let named = map.values().filter_map(|file| file.as_str());
+        missing.extend(
+            named
+                .filter(|name| find(name).is_none())
+                .map(str::to_string),
+        );
+    }
+    missing.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -320,11 +460,9 @@ mod tests {
     fn names_resolve_by_repository_file_and_revision() {
         let cache = cache();
         let path = |name: &str| {
-            resolve_in(name, cache.path()).map(|path| {
-                path.strip_prefix(cache.path())
-                    .expect("inside")
-                    .to_path_buf()
-            })
+            let found = Asked::parse(name)?.resolve_in(cache.path())?;
+            let inside = found.strip_prefix(cache.path()).expect("inside");
+            Ok::<_, HubError>(inside.to_path_buf())
         };
         assert_eq!(
             path("acme/tiny").expect("found"),
@@ -346,8 +484,74 @@ mod tests {
             matches!(path("acme/quantized"), Err(HubError::SeveralFiles { files, .. }) if files.len() == 2)
         );
         assert!(path("acme/quantized@main:tiny-q8.gguf").is_ok());
+        assert_eq!(
+            path("quantized:q8").expect("found"),
+            Path::new("models--acme--quantized/snapshots/abc/tiny-q8.gguf")
+        );
+        assert!(
+            matches!(path("quantized:q5"), Err(HubError::SeveralFiles { asked: Some(asked), .. }) if asked == "q5")
+        );
         let message = path("acme/tin").expect_err("not installed").to_string();
         assert!(message.contains("did you mean acme/tiny?"), "{message}");
+    }
+
+    #[test]
+    fn a_name_that_two_owners_use_needs_the_owner() {
+        let cache = cache();
+        let other = cache.path().join("models--corp--tiny/snapshots/abc");
+        create_dir_all(&other).expect("folder");
+        write(other.join("tiny.gguf"), "x").expect("file");
+        let find = |name: &str| Asked::parse(name)?.resolve_in(cache.path());
+        assert!(find("corp/tiny").is_ok() && find("acme/tiny").is_ok());
+        let message = find("tiny").expect_err("two of them").to_string();
+        assert!(message.contains("acme/tiny or corp/tiny"), "{message}");
+    }
+
+    #[test]
+    fn a_model_that_is_not_here_can_be_downloaded() {
+        let error = resolve("acme/no-such-model-anywhere").expect_err("not here");
+        assert!(
+            error.to_string().contains("`inferno download acme/no-such-model-anywhere`"),
+            "{error}"
+        );
+    }
+
+    /// A cache that was half deleted: links without contents, an index without its shards, a part without a link.
+    #[cfg(unix)]
+    #[test]
+    fn half_deleted_models_are_seen_as_incomplete() {
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let snapshot = cache.path().join("models--acme--half/snapshots/abc");
+        create_dir_all(&snapshot).expect("folder");
+        write(snapshot.join("config.json"), "{}").expect("file");
+        let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+        write(snapshot.join("model.safetensors.index.json"), index).expect("file");
+        std::os::unix::fs::symlink("../../blobs/gone", snapshot.join("model-1.safetensors"))
+            .expect("link");
+        let begun = cache.path().join("models--acme--begun/blobs");
+        create_dir_all(&begun).expect("folder");
+        write(begun.join("123.incomplete"), "12345").expect("file");
+        let models = installed_in(cache.path());
+        assert_eq!(models.len(), 2);
+        assert_eq!(
+            models[0].state,
+            InstallState::Incomplete {
+                missing: Vec::new(),
+                partial_bytes: 5
+            }
+        );
+        let InstallState::Incomplete { missing, .. } = &models[1].state else {
+            panic!("complete")
+        };
+        assert_eq!(missing, &["model-1.safetensors", "model-2.safetensors"]);
+        let error = Asked::parse("acme/half")
+            .expect("a name")
+            .resolve_in(cache.path())
+            .expect_err("incomplete");
+        assert!(
+            error.to_string().contains("`inferno download acme/half`"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Settings {
     pub certificates: Option<PathBuf>,
     /// Whether snapshots may be links into `blobs`; otherwise they are copies.
     pub links: bool,
+    /// The most bytes asked for at once: storage hosts do not serve files of more than 50 GB whole.
+    pub piece: u64,
     /// How patient to be.
     pub patience: Patience,
 }
@@ -139,6 +141,7 @@ impl Settings {
             proxy: proxy(&origin)?,
             certificates: variable("SSL_CERT_FILE").map(PathBuf::from),
             links: !flag("HF_HUB_DISABLE_SYMLINKS"),
+            piece: 16 << 30,
             patience,
             endpoint,
         })

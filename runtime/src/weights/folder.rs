@@ -14,7 +14,7 @@ pub struct ModelFolder {
     /// Without symbolic links.
     path: PathBuf,
     /// Where a Hugging Face cache keeps the contents that a snapshot's symbolic links lead to.
-    blobs: Option<PathBuf>,
+    blobs: Vec<PathBuf>,
 }
 
 impl ModelFolder {
@@ -71,7 +71,7 @@ impl ModelFolder {
             Err(source) => return Err(CheckpointError::io(&path, source)),
         };
         let inside = |folder: &PathBuf| real.starts_with(folder);
-        if !inside(&self.path) && !self.blobs.as_ref().is_some_and(inside) {
+        if !inside(&self.path) && !self.blobs.iter().any(inside) {
             return Err(refuse(
                 "it is a symbolic link that leads out of the model's folder",
             ));
@@ -130,11 +130,22 @@ impl ModelFolder {
     }
 }
 
-/// `models--org--name/snapshots/<commit>` has its contents in `models--org--name/blobs`.
-fn blobs_of_snapshot(folder: &Path) -> Option<PathBuf> {
-    let snapshots = folder.parent()?;
-    let repository = snapshots.parent()?;
-    let is_cache = snapshots.file_name()? == "snapshots"
-        && repository.file_name()?.to_str()?.starts_with("models--");
-    is_cache.then(|| repository.join("blobs"))
+/// `models--org--name/snapshots/<commit>` has its contents in `models--org--name/blobs`, from where further links may lead
+/// to the store that all repositories of the cache share.
+fn blobs_of_snapshot(folder: &Path) -> Vec<PathBuf> {
+    let find = || {
+        let snapshots = folder.parent()?;
+        let repository = snapshots.parent()?;
+        let is_cache = snapshots.file_name()? == "snapshots"
+            && repository.file_name()?.to_str()?.starts_with("models--");
+        is_cache.then_some(repository)
+    };
+    let Some(repository) = find() else {
+        return Vec::new();
+    };
+    let shared = repository.parent().map(|cache| cache.join("blobs"));
+    let mut folders = vec![repository.join("blobs")];
+    // Any folder may be called `blobs`; only that of huggingface_hub has this mark.
+    folders.extend(shared.filter(|store| store.join(".huggingface-shared-blobs").is_file()));
+    folders
 }

@@ -1,18 +1,20 @@
 //! Quantized spellings that are recognized, so that they can be refused by name.
 
 use super::{Checkpoint, LoadError, StoredDtype};
+use crate::config::ConfigFile;
 
 /// The spelling that a checkpoint's weights have, if it is a known one that is not read yet.
 pub(super) fn unsupported(checkpoint: &Checkpoint) -> Option<LoadError> {
-    by_config(checkpoint).or_else(|| {
+    by_config(checkpoint.config()).or_else(|| {
         checkpoint
             .names()
             .find_map(|name| by_name(checkpoint, name))
     })
 }
 
-fn by_config(checkpoint: &Checkpoint) -> Option<LoadError> {
-    let method = checkpoint.config().quantization_method()?;
+/// The spelling that config.json announces, if it is a known one that is not read yet: known before any weight is here.
+pub(crate) fn by_config(config: &ConfigFile) -> Option<LoadError> {
+    let method = config.quantization_method()?;
     let storage = match method {
         "fp8" | "fbgemm_fp8" => "fp8_block",
         "gptq" => "gptq",

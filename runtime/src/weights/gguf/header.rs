@@ -51,6 +51,26 @@ pub(in crate::weights) fn read_header(path: &Path, file: usize, data: &Bytes) ->
     Ok(Header { metadata, tensors })
 }
 
+/// `general.architecture` from the first bytes of a file; writers put it first. `None` if it is not among them, or they are
+/// no GGUF header.
+pub(crate) fn architecture_of_start(start: &[u8]) -> Option<String> {
+    const KEY: &str = "general.architecture";
+    let path = Path::new("");
+    let data = Bytes::from(start.to_vec());
+    let cursor = &mut Cursor::new(path, &data);
+    check_version(path, cursor).ok()?;
+    let _tensors = cursor.u64().ok()?;
+    let entries = cursor.u64().ok()?;
+    for _ in 0..entries {
+        let key = cursor.name("metadata key", MAX_KEY_BYTES).ok()?;
+        let value = cursor.value().ok()?;
+        if key == KEY {
+            return value.as_str().map(str::to_owned);
+        }
+    }
+    None
+}
+
 fn check_version(path: &Path, cursor: &mut Cursor<'_>) -> Result<()> {
     if cursor.array()? != *b"GGUF" {
         return Err(CheckpointError::damaged(

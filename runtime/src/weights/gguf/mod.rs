@@ -13,6 +13,7 @@ mod metadata;
 mod parts;
 mod types;
 
+pub(crate) use header::architecture_of_start;
 pub(super) use header::{Header, read_header};
 pub use metadata::{MetadataArray, MetadataValue};
 pub(super) use parts::{Part, is_later_part};
