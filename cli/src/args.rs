@@ -29,8 +29,22 @@ pub(crate) enum Command {
     /// In a terminal this is a conversation; type /help there. With standard input from a pipe or a file the whole input
     /// is one message, and standard output gets the answer alone.
     Play(PlayArgs),
+    /// Fetch a model from the hub: owner/name[@revision], or owner/name:file for one GGUF file.
+    ///
+    /// Goes on where an earlier download stopped, and checks every file's hash. Only what the model needs is fetched, and a
+    /// model that this program could not run is refused before. Models go into the Hugging Face cache, where other programs
+    /// find them as well.
+    ///
+    /// HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE, HTTPS_PROXY and NO_PROXY mean what they mean elsewhere.
+    Download(DownloadArgs),
     /// List the models on this machine and the architectures this program knows.
     List(ListArgs),
+    /// Remove a model from the cache.
+    ///
+    /// Files that another model of the cache uses stay.
+    Rm(RmArgs),
+    /// Check the files of a model against their hashes.
+    Verify(VerifyArgs),
     /// Show what a model is: its settings, tensors, parameters, and the memory it needs.
     Inspect(InspectArgs),
     /// Measure how well a model predicts a text.
@@ -125,6 +139,61 @@ pub(crate) struct PlayArgs {
 
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// Model: owner/name, with @revision for a branch, tag or commit, with :file or :Q4_K_M for one GGUF model of several.
+    pub(crate) model: String,
+
+    /// Fetch it even though this program could not run it.
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Use no network: only say whether the model is here.
+    #[arg(long)]
+    pub(crate) offline: bool,
+
+    /// Print events, one line of JSON each.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Model: owner/name, with @revision for one revision, with :file or :Q4_K_M for one GGUF model of several.
+    pub(crate) model: String,
+
+    /// Do not ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Model: owner/name.
+    #[arg(required_unless_present = "all")]
+    pub(crate) model: Option<String>,
+
+    /// Check every model of the cache.
+    #[arg(long, conflicts_with = "model")]
+    pub(crate) all: bool,
+
+    /// Compare with what the hub lists, too.
+    #[arg(long)]
+    pub(crate) online: bool,
+
+    /// Remove what is damaged, so that `inferno download` fetches it anew.
+    #[arg(long)]
+    pub(crate) repair: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod interrupt;
 mod model;
 mod printer;
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer.error(&error);
-            ExitCode::FAILURE
+            interrupt::exit_code(&error).unwrap_or(ExitCode::FAILURE)
         }
     }
 }
@@ -33,8 +34,11 @@ fn main() -> ExitCode {
 fn run(command: &Command, printer: &Printer) -> anyhow::Result<ExitCode> {
     match command {
         Command::Play(args) => commands::play::run(args, printer),
+        Command::Download(args) => commands::download::run(args, printer),
         Command::List(args) => commands::list::run(args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
+        Command::Rm(args) => commands::rm::run(args, printer),
+        Command::Verify(args) => commands::verify::run(args, printer),
         Command::Perplexity(args) => commands::perplexity::run(args, printer),
         Command::Bench(args) => commands::bench::run(args, printer),
         Command::Expand(args) => commands::expand::run(args, printer),

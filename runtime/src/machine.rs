@@ -1,5 +1,7 @@
 //! What this machine has.
 
+use std::path::Path;
+
 /// Memory of the machine, or of the container that the program runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -19,6 +21,16 @@ pub fn memory() -> Option<Memory> {
         text.trim().parse::<u64>().ok()
     };
     Some(within(physical, file("memory.max"), file("memory.current")))
+}
+
+/// Bytes that this user may still write to the disk of a folder, which need not be there yet; `None` where the operating
+/// system does not say.
+#[must_use]
+pub fn disk_free(folder: &Path) -> Option<u64> {
+    // The disk is that of the first folder above that is there.
+    folder
+        .ancestors()
+        .find_map(|folder| fs4::available_space(folder).ok())
 }
 
 fn meminfo(text: &str) -> Option<Memory> {

@@ -30,6 +30,18 @@ pub struct Downloaded {
     pub fetched: u64,
 }
 
+impl Downloaded {
+    /// What the end of its download is told as.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        Event::Complete {
+            model: self.name.clone(),
+            path: self.path.display().to_string(),
+            fetched: self.fetched,
+        }
+    }
+}
+
 impl Hub {
     /// Fetches what a plan names and is not here. What an earlier download left is used; several processes may do this at
     /// once. Blocks; `listener` hears from several threads.
@@ -44,6 +56,7 @@ impl Hub {
     ) -> Result<Downloaded, HubError> {
         let folder = self.settings().cache.as_deref().ok_or(HubError::NoCache)?;
         let cache = RepoCache::new(folder, &plan.name.repo, self.settings().links);
+        listener(&plan.event());
         cache.create()?;
         let _using = self.announce(&cache, &plan.name.repo.to_string(), cancel)?;
         space::check(folder, plan.missing_bytes())?;
@@ -63,11 +76,7 @@ impl Hub {
             path: plan.path_in(&cache),
             fetched: meter.fetched(),
         };
-        listener(&Event::Complete {
-            model: done.name.clone(),
-            path: done.path.display().to_string(),
-            fetched: done.fetched,
-        });
+        listener(&done.event());
         Ok(done)
     }
 

@@ -6,6 +6,7 @@ use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Listing, RemoteFile};
 use super::name::{ModelName, Revision};
+use super::progress::Event;
 use super::retry::Failure;
 use super::select::{self, CONFIG, MAX_INDEX_BYTES, Selection, Weights, select};
 use super::{Cancel, Hub, HubError, Listener, space};
@@ -74,6 +75,18 @@ impl DownloadPlan {
         self.files
             .iter()
             .fold(0, |sum: u64, planned| sum.saturating_add(bytes(planned)))
+    }
+
+    /// What it is told as.
+    pub(super) fn event(&self) -> Event {
+        Event::Planned {
+            model: self.name.to_string(),
+            commit: self.commit.clone(),
+            architecture: self.architecture.clone(),
+            files: self.files.len(),
+            bytes: self.total_bytes(),
+            here: self.total_bytes() - self.missing_bytes(),
+        }
     }
 
     pub(super) fn path_in(&self, cache: &RepoCache) -> PathBuf {

@@ -19,6 +19,9 @@ pub enum Event {
         model: String,
         /// Commit of the repository.
         commit: String,
+        /// Stem of the spec that serves it, if it would run.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        architecture: Option<String>,
         /// Files of the model.
         files: usize,
         /// Bytes of them all.

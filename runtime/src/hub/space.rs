@@ -3,17 +3,14 @@
 use std::path::Path;
 
 use super::HubError;
+use crate::machine::disk_free;
 
 /// Kept free for everybody else.
 const MARGIN: u64 = 64 << 20;
 
 /// Refuses what will not fit, before anything is fetched.
 pub(super) fn check(cache: &Path, needed: u64) -> Result<(), HubError> {
-    // The folder may not be there yet; its disk is that of the first one above that is.
-    let Some(free) = cache
-        .ancestors()
-        .find_map(|folder| fs4::available_space(folder).ok())
-    else {
+    let Some(free) = disk_free(cache) else {
         return Ok(());
     };
     if needed > 0 && needed.saturating_add(MARGIN) > free {
