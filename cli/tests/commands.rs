@@ -46,7 +46,10 @@ fn help_of_every_command() {
     for arguments in [
         &["--help"][..],
         &["play", "--help"],
+        &["download", "--help"],
         &["list", "--help"],
+        &["rm", "--help"],
+        &["verify", "--help"],
         &["inspect", "--help"],
         &["perplexity", "--help"],
         &["expand", "--help"],

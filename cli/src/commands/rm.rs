@@ -36,7 +36,12 @@ fn agreed(removal: &Removal) -> anyhow::Result<bool> {
         );
     }
     let mut out = io::stderr().lock();
-    write!(out, "Remove {} ({})? [y/N] ", removal.name, bytes(removal.bytes))?;
+    write!(
+        out,
+        "Remove {} ({})? [y/N] ",
+        removal.name,
+        bytes(removal.bytes)
+    )?;
     out.flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;

@@ -120,12 +120,22 @@ mod tests {
             assert_eq!(Origin::of(same).as_ref(), Some(&hub), "{same}");
         }
         for other in [
-            "http://huggingface.co", "https://huggingface.co:8443", "https://cdn.huggingface.co",
-            "https://huggingface.co.evil.com", "https://huggingface.com",
+            "http://huggingface.co",
+            "https://huggingface.co:8443",
+            "https://cdn.huggingface.co",
+            "https://huggingface.co.evil.com",
+            "https://huggingface.com",
         ] {
             assert_ne!(Origin::of(other).as_ref(), Some(&hub), "{other}");
         }
-        for bad in ["ftp://x/y", "file:///etc/passwd", "huggingface.co", "https://user:secret@huggingface.co", "https://", ""] {
+        for bad in [
+            "ftp://x/y",
+            "file:///etc/passwd",
+            "huggingface.co",
+            "https://user:secret@huggingface.co",
+            "https://",
+            "",
+        ] {
             assert_eq!(Origin::of(bad), None, "{bad}");
         }
     }
@@ -141,7 +151,10 @@ mod tests {
             ("?page=2", Some("https://hub.example/a/b?page=2")),
             ("", None),
             ("file:///etc/passwd", None),
-            ("javascript:alert(1)//", Some("https://hub.example/a/javascript:alert(1)//")),
+            (
+                "javascript:alert(1)//",
+                Some("https://hub.example/a/javascript:alert(1)//"),
+            ),
             ("/x\r\nHost: evil", None),
         ] {
             assert_eq!(join(base, location).as_deref(), expected, "{location:?}");

@@ -69,7 +69,11 @@ impl RepoCache {
 
     /// Makes the folders, or says why they cannot be.
     pub(super) fn create(&self) -> Result<(), HubError> {
-        for folder in [self.blobs(), self.locks.clone(), self.folder.join("snapshots")] {
+        for folder in [
+            self.blobs(),
+            self.locks.clone(),
+            self.folder.join("snapshots"),
+        ] {
             create_folder(&folder)?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use ureq::{Agent, Body, Proxy};
 
 use super::HubError;
 use super::address::{Origin, join};
-use super::error::shown;
+use super::error::{shown, shown_url};
 use super::retry::{Failure, asked_to_wait};
 use super::settings::Settings;
 use super::status::{self, Subject};
@@ -104,7 +104,7 @@ impl Client {
             url = self.redirected(&url, response.headers())?;
         }
         Err(Failure::Final(HubError::NotAHub {
-            url: shown(wanted.url),
+            url: shown_url(wanted.url),
             reason: format!("it redirects more than {MAX_REDIRECTS} times"),
         }))
     }
@@ -127,16 +127,18 @@ impl Client {
         }
         let timeout = wanted.json.then_some(JSON_TIMEOUT);
         let request = request.config().timeout_recv_body(timeout).build();
-        tracing::debug!(url, range = ?wanted.range, "GET");
+        tracing::debug!(url = shown_url(url), range = ?wanted.range, "GET");
         request.call().map_err(|error| failure(url, error))
     }
 
     fn redirected(&self, from: &str, headers: &HeaderMap) -> Result<String, Failure> {
         let not_a_hub = |reason: String| HubError::NotAHub {
-            url: shown(from),
+            url: shown_url(from),
             reason,
         };
-        let location = headers.get("location").and_then(|value| value.to_str().ok());
+        let location = headers
+            .get("location")
+            .and_then(|value| value.to_str().ok());
         let Some(location) = location else {
             return Err(not_a_hub("it redirects to nowhere".into()).into());
         };
@@ -150,7 +152,7 @@ impl Client {
         if self.origin.is_https() && !url.to_ascii_lowercase().starts_with("https:") {
             return Err(not_a_hub(format!(
                 "it redirects to `{}`, which is not encrypted",
-                shown(&url)
+                shown_url(&url)
             ))
             .into());
         }
@@ -164,7 +166,7 @@ impl Client {
     fn judge(&self, answer: Answer, wanted: &Wanted) -> Result<Answer, Failure> {
         let status = answer.status();
         let headers = answer.response.headers();
-        tracing::debug!(url = answer.url, status, "answer");
+        tracing::debug!(url = shown_url(&answer.url), status, "answer");
         match status {
             200 | 206 | 416 => {}
             408 | 425 | 429 | 500 | 502 | 503 | 504 => {
@@ -177,7 +179,9 @@ impl Client {
             400..500 if !self.is_hub(&answer.url) => {
                 let host = Origin::of(&answer.url);
                 let host = host.as_ref().map_or("the storage host", Origin::host);
-                return Err(Failure::passing(format!("{host} answers with status {status}")));
+                return Err(Failure::passing(format!(
+                    "{host} answers with status {status}"
+                )));
             }
             _ => {
                 let error = status::error(status, headers, &answer.url, &wanted.subject);
@@ -188,7 +192,7 @@ impl Client {
         let page = kind.starts_with("text/html") && !wanted.url.ends_with(".html");
         if status != 416 && page {
             return Err(Failure::Final(HubError::NotAHub {
-                url: shown(&answer.url),
+                url: shown_url(&answer.url),
                 reason: "a web page came instead".into(),
             }));
         }
@@ -222,7 +226,7 @@ impl Answer {
         let read = self.reader().take(limit + 1).read_to_end(&mut bytes);
         if bytes.len() as u64 > limit {
             return Err(Failure::Final(HubError::NotAHub {
-                url: shown(&url),
+                url: shown_url(&url),
                 reason: format!("the answer has more than {limit} bytes"),
             }));
         }
@@ -241,7 +245,7 @@ impl Answer {
                 Failure::passing("the answer is cut short")
             } else {
                 Failure::Final(HubError::NotAHub {
-                    url: shown(&url),
+                    url: shown_url(&url),
                     reason: format!("the answer is not the expected JSON: {error}"),
                 })
             }
@@ -253,7 +257,7 @@ impl Answer {
 fn failure(url: &str, error: ureq::Error) -> Failure {
     match error {
         ureq::Error::LargeResponseHeader(..) => Failure::Final(HubError::NotAHub {
-            url: shown(url),
+            url: shown_url(url),
             reason: format!("its headers have more than {MAX_HEADER_BYTES} bytes"),
         }),
         ureq::Error::ConnectProxyFailed(reason) => Failure::Final(HubError::Unreachable {
@@ -263,7 +267,7 @@ fn failure(url: &str, error: ureq::Error) -> Failure {
         }),
         // A certificate that is not trusted now will not be in a minute.
         ureq::Error::Rustls(error) => Failure::Final(HubError::Unreachable {
-            host: Origin::of(url).map_or_else(|| shown(url), |origin| origin.host().into()),
+            host: Origin::of(url).map_or_else(|| shown_url(url), |origin| origin.host().into()),
             reason: error.to_string(),
             hint: "if a proxy with a certificate of its own stands in between, set SSL_CERT_FILE to that certificate",
         }),

@@ -9,7 +9,7 @@ use super::cache::RepoCache;
 use super::client::Client;
 use super::listing::RemoteFile;
 use super::lock::{Lock, Waiting};
-use super::plan::DownloadPlan;
+use super::plan::{DownloadPlan, PlannedFile};
 use super::progress::{Event, Listener, Meter};
 use super::transfer::Job;
 use super::{Cancel, Hub, HubError, space};
@@ -57,11 +57,27 @@ impl Hub {
         let folder = self.settings().cache.as_deref().ok_or(HubError::NoCache)?;
         let cache = RepoCache::new(folder, &plan.name.repo, self.settings().links);
         listener(&plan.event());
+        let has = |planned: &PlannedFile| cache.has(&plan.commit, &planned.file);
+        if plan.files.iter().all(has) {
+            // Nothing to fetch: then a cache that cannot be written does no harm.
+            if let Some(Err(error)) = plan
+                .revision
+                .as_ref()
+                .map(|revision| cache.write_ref(revision, &plan.commit))
+            {
+                tracing::warn!("{error}");
+            }
+            return Ok(tell_end(plan, &cache, 0, listener));
+        }
         cache.create()?;
         let _using = self.announce(&cache, &plan.name.repo.to_string(), cancel)?;
         space::check(folder, plan.missing_bytes())?;
-        let files: Vec<(usize, &RemoteFile)> =
-            plan.files.iter().map(|planned| &planned.file).enumerate().collect();
+        let files: Vec<(usize, &RemoteFile)> = plan
+            .files
+            .iter()
+            .map(|planned| &planned.file)
+            .enumerate()
+            .collect();
         let meter = Meter::new(files.len(), plan.total_bytes(), listener);
         // Side files first: a snapshot with weights is one with everything.
         let side = plan.files.iter().filter(|planned| !planned.weights).count();
@@ -71,22 +87,11 @@ impl Hub {
         if let Some(revision) = &plan.revision {
             cache.write_ref(revision, &plan.commit)?;
         }
-        let done = Downloaded {
-            name: plan.name.to_string(),
-            path: plan.path_in(&cache),
-            fetched: meter.fetched(),
-        };
-        listener(&done.event());
-        Ok(done)
+        Ok(tell_end(plan, &cache, meter.fetched(), listener))
     }
 
     /// Keeps others from removing the repository meanwhile.
-    fn announce(
-        &self,
-        cache: &RepoCache,
-        name: &str,
-        cancel: &Cancel,
-    ) -> Result<Lock, HubError> {
+    fn announce(&self, cache: &RepoCache, name: &str, cancel: &Cancel) -> Result<Lock, HubError> {
         let path = cache.locks().join(REPOSITORY_LOCK);
         if let Some(lock) = Lock::attempt_shared(&path)? {
             return Ok(lock);
@@ -150,7 +155,21 @@ impl Hub {
             outcome
         })
     }
+}
 
+fn tell_end(
+    plan: &DownloadPlan,
+    cache: &RepoCache,
+    fetched: u64,
+    listener: Listener,
+) -> Downloaded {
+    let done = Downloaded {
+        name: plan.name.to_string(),
+        path: plan.path_in(cache),
+        fetched,
+    };
+    listener(&done.event());
+    done
 }
 
 /// Waits for all files, the first error, or the user's stop.

@@ -332,6 +332,11 @@ fn gigabytes(bytes: u64) -> String {
     format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
+/// An address, fit to be shown: what stands behind `?` may be a signature.
+pub(super) fn shown_url(url: &str) -> String {
+    shown(url.split('?').next().unwrap_or(url))
+}
+
 /// A server's text, fit to be shown: no control characters, not too long.
 pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 300;

@@ -94,7 +94,11 @@ impl<T: HasPath> GgufModel<T> {
             path == name || path.rsplit('/').next() == Some(&name)
         });
         // `tiny_q4_0` ends with a quantization, but the `m` of `tiny-q4_k_m` is none.
-        let before: &[char] = if is_quantization(&name) { &['-', '.', '_'] } else { &['-', '.'] };
+        let before: &[char] = if is_quantization(&name) {
+            &['-', '.', '_']
+        } else {
+            &['-', '.']
+        };
         let is_end = file
             .strip_suffix(&name)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with(before));
@@ -188,7 +192,10 @@ mod tests {
             ("UD-Q4_K_XL", Some("tiny-UD-Q4_K_XL.gguf")),
             ("Q8_0", Some("tiny.q8_0.gguf")),
             ("BF16", Some("BF16/tiny-BF16-00001-of-00002.gguf")),
-            ("BF16/tiny-BF16-00002-of-00002.gguf", Some("BF16/tiny-BF16-00001-of-00002.gguf")),
+            (
+                "BF16/tiny-BF16-00002-of-00002.gguf",
+                Some("BF16/tiny-BF16-00001-of-00002.gguf"),
+            ),
             ("Q4", None),
             ("M", None),
             ("Q2_K", None),
@@ -199,7 +206,10 @@ mod tests {
         }
         assert!(choose(&models, None).is_none());
         assert!(choose(&models[..1], None).is_some());
-        let unread: Vec<_> = models.iter().filter_map(GgufModel::unread_quantization).collect();
+        let unread: Vec<_> = models
+            .iter()
+            .filter_map(GgufModel::unread_quantization)
+            .collect();
         assert_eq!(unread, ["IQ4"]);
     }
 

@@ -58,7 +58,9 @@ impl Hasher {
     pub(super) fn new(expected: &ContentHash, size: u64) -> Self {
         match expected {
             ContentHash::Sha256(_) => Self::Sha256(Sha256::new()),
-            ContentHash::GitBlob(_) => Self::GitBlob(Sha1::new_with_prefix(format!("blob {size}\0"))),
+            ContentHash::GitBlob(_) => {
+                Self::GitBlob(Sha1::new_with_prefix(format!("blob {size}\0")))
+            }
         }
     }
 
@@ -86,7 +88,9 @@ impl Hasher {
         let mut buffer = vec![0; 1 << 20];
         let mut done = 0;
         while done < len {
-            let want = buffer.len().min((len - done).try_into().unwrap_or(usize::MAX));
+            let want = buffer
+                .len()
+                .min((len - done).try_into().unwrap_or(usize::MAX));
             let got = reader.read(&mut buffer[..want])?;
             if got == 0 {
                 break;
@@ -121,10 +125,9 @@ mod tests {
     /// From `sha256sum` and `git hash-object`.
     #[test]
     fn hashes_are_those_of_git_and_lfs() {
-        let sha256 = ContentHash::sha256(
-            "98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4",
-        )
-        .expect("a hash");
+        let sha256 =
+            ContentHash::sha256("98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4")
+                .expect("a hash");
         assert_eq!(hash(&sha256, b"hi\n"), sha256);
         let git =
             ContentHash::git_blob("45b983be36b73c0788dc9cbcb76cbb80fc7bb057").expect("a hash");
@@ -133,7 +136,14 @@ mod tests {
 
     #[test]
     fn only_hashes_are_hashes() {
-        for name in ["", "abc", "../../etc/passwd", &"g".repeat(64), &"A".repeat(40), &"0".repeat(63)] {
+        for name in [
+            "",
+            "abc",
+            "../../etc/passwd",
+            &"g".repeat(64),
+            &"A".repeat(40),
+            &"0".repeat(63),
+        ] {
             assert_eq!(ContentHash::of_blob_name(name), None, "{name}");
         }
         assert!(ContentHash::of_blob_name(&"0".repeat(64)).is_some());

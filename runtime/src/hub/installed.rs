@@ -291,9 +291,8 @@ impl<'a> Asked<'a> {
 
     fn not_found(&self, repositories: &[InstalledRepository]) -> HubError {
         let wanted = self.repository.to_lowercase();
-        let close = |repository: &&InstalledRepository| {
-            repository.name.to_lowercase().contains(&wanted)
-        };
+        let close =
+            |repository: &&InstalledRepository| repository.name.to_lowercase().contains(&wanted);
         let similar = repositories
             .iter()
             .filter(close)
@@ -340,25 +339,26 @@ fn models_in(name: &str, snapshot: &Path, partial_bytes: u64) -> Vec<Installed> 
         file.path.is_at_top()
             && (file.ends_with(".safetensors") || file.ends_with(".safetensors.index.json"))
     };
-    let installed = |file: Option<FilePath>, path: PathBuf, bytes, missing: Vec<String>| Installed {
-        name: match &file {
-            Some(file) => format!("{name}:{file}"),
-            None => name.into(),
-        },
-        path,
-        commit: file_name(snapshot).into(),
-        bytes,
-        state: if missing.is_empty() {
-            InstallState::Complete
-        } else {
-            InstallState::Incomplete {
-                missing,
-                partial_bytes,
-            }
-        },
-        repository: name.into(),
-        file,
-    };
+    let installed =
+        |file: Option<FilePath>, path: PathBuf, bytes, missing: Vec<String>| Installed {
+            name: match &file {
+                Some(file) => format!("{name}:{file}"),
+                None => name.into(),
+            },
+            path,
+            commit: file_name(snapshot).into(),
+            bytes,
+            state: if missing.is_empty() {
+                InstallState::Complete
+            } else {
+                InstallState::Incomplete {
+                    missing,
+                    partial_bytes,
+                }
+            },
+            repository: name.into(),
+            file,
+        };
     if has("config.json") && others.iter().any(weights) {
         let bytes = others.iter().filter_map(|file| file.bytes).sum();
         let missing = missing_of(&others);
@@ -511,7 +511,9 @@ mod tests {
     fn a_model_that_is_not_here_can_be_downloaded() {
         let error = resolve("acme/no-such-model-anywhere").expect_err("not here");
         assert!(
-            error.to_string().contains("`inferno download acme/no-such-model-anywhere`"),
+            error
+                .to_string()
+                .contains("`inferno download acme/no-such-model-anywhere`"),
             "{error}"
         );
     }

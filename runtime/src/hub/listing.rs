@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::address::{Origin, encode, encode_path, join, next_link};
 use super::client::Wanted;
-use super::error::shown;
+use super::error::{shown, shown_url};
 use super::hash::ContentHash;
 use super::name::{FilePath, ModelName, is_commit};
 use super::retry::{Failure, Retries};
@@ -94,14 +94,14 @@ impl Hub {
             // The hub's listing does not continue elsewhere, and our token would not follow.
             if Origin::of(&next) != Origin::of(&url) {
                 return Err(HubError::NotAHub {
-                    url: shown(&url),
-                    reason: format!("its listing continues at `{}`", shown(&next)),
+                    url: shown_url(&url),
+                    reason: format!("its listing continues at `{}`", shown_url(&next)),
                 });
             }
             url = next;
         }
         Err(HubError::NotAHub {
-            url: shown(&url),
+            url: shown_url(&url),
             reason: format!("its listing has more than {MAX_PAGES} pages"),
         })
     }
@@ -126,7 +126,7 @@ impl Hub {
             })?;
         if !is_commit(&info.sha) {
             return Err(HubError::NotAHub {
-                url: shown(&url),
+                url: shown_url(&url),
                 reason: format!("its commit is `{}`, which is no hash", shown(&info.sha)),
             });
         }
@@ -197,7 +197,7 @@ fn remote_file(entry: Entry, url: &str) -> Result<Option<RemoteFile>, HubError> 
     };
     let Some(hash) = hash else {
         return Err(HubError::NotAHub {
-            url: shown(url),
+            url: shown_url(url),
             reason: format!("its listing has no proper hash for `{path}`"),
         });
     };

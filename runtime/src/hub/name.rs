@@ -29,9 +29,7 @@ impl RepoId {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
             {
-                return Err(
-                    "only letters, digits, `-`, `_` and `.` may be in a repository's name",
-                );
+                return Err("only letters, digits, `-`, `_` and `.` may be in a repository's name");
             }
             if part.starts_with(['-', '.']) || part.ends_with(['-', '.']) {
                 return Err("no part begins or ends with `-` or `.`");
@@ -184,8 +182,7 @@ fn check_part(part: &str) -> Result<(), &'static str> {
         stem.strip_prefix(device)
             .is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|b| b.is_ascii_digit()))
     };
-    if ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
-    {
+    if ["CON", "PRN", "AUX", "NUL"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT") {
         return Err("it is a device on Windows");
     }
     Ok(())
@@ -276,27 +273,80 @@ mod tests {
             RepoId::name_of_folder("models--acme--tiny-1.5B").as_deref(),
             Some("acme/tiny-1.5B")
         );
-        assert_eq!(RepoId::name_of_folder("models--gpt2").as_deref(), Some("gpt2"));
+        assert_eq!(
+            RepoId::name_of_folder("models--gpt2").as_deref(),
+            Some("gpt2")
+        );
         assert_eq!(RepoId::name_of_folder("models--..--x"), None);
     }
 
     #[test]
     fn hostile_repository_names_are_refused() {
         for name in [
-            "tiny", "", "/", "a/", "/b", "../x", "a/..", "-rf/x", "a/-x", "a/b/c", "a\\b/c", "C:\\x/y", "a/b\0", "a/b\n",
-            "a--b/c", "a/b--c", "a/b.", ".a/b", "ä/b", "a/b c", "a/b@..", "a/b@x/../y", "a/b@-x", "a/b@", "a/b@x:", "a/b:",
-            "a/b:../c", "a/b:/etc/passwd", "a/b:c\\d", "a/b@a b", "a/b@%2e%2e",
+            "tiny",
+            "",
+            "/",
+            "a/",
+            "/b",
+            "../x",
+            "a/..",
+            "-rf/x",
+            "a/-x",
+            "a/b/c",
+            "a\\b/c",
+            "C:\\x/y",
+            "a/b\0",
+            "a/b\n",
+            "a--b/c",
+            "a/b--c",
+            "a/b.",
+            ".a/b",
+            "ä/b",
+            "a/b c",
+            "a/b@..",
+            "a/b@x/../y",
+            "a/b@-x",
+            "a/b@",
+            "a/b@x:",
+            "a/b:",
+            "a/b:../c",
+            "a/b:/etc/passwd",
+            "a/b:c\\d",
+            "a/b@a b",
+            "a/b@%2e%2e",
         ] {
             assert!(name.parse::<ModelName>().is_err(), "{name:?} was accepted");
         }
-        assert!(format!("{}/b", "a".repeat(97)).parse::<ModelName>().is_err());
+        assert!(
+            format!("{}/b", "a".repeat(97))
+                .parse::<ModelName>()
+                .is_err()
+        );
     }
 
     #[test]
     fn hostile_file_names_are_refused() {
         for name in [
-            "", "/etc/passwd", "a//b", "a/../b", "..", ".", "./a", "a/.", "a\\b", "C:x", "a\0b", "a\nb", "-rf", "a/-b", "a.",
-            "a ", "NUL", "con.json", "a/COM1.txt", "a:stream",
+            "",
+            "/etc/passwd",
+            "a//b",
+            "a/../b",
+            "..",
+            ".",
+            "./a",
+            "a/.",
+            "a\\b",
+            "C:x",
+            "a\0b",
+            "a\nb",
+            "-rf",
+            "a/-b",
+            "a.",
+            "a ",
+            "NUL",
+            "con.json",
+            "a/COM1.txt",
+            "a:stream",
         ] {
             assert!(FilePath::new(name).is_err(), "{name:?} was accepted");
         }

@@ -95,8 +95,8 @@ impl Part {
         }
         self.file.sync_all().map_err(io)?;
         // Where locks do not work, another process may have replaced or cut the file: then it is not the one that was hashed.
-        let same = is_at(&self.file, &self.path)
-            && self.file.metadata().map_err(io)?.len() == remote.size;
+        let same =
+            is_at(&self.file, &self.path) && self.file.metadata().map_err(io)?.len() == remote.size;
         if !same {
             return Err(io(io::Error::other("another process changed it meanwhile")));
         }
@@ -135,7 +135,10 @@ mod tests {
         let mut part = open(&path);
         assert_eq!(part.len(), 1);
         part.append(b"i\n").expect("writes");
-        assert_eq!(part.finish(&remote(), &blob).expect("no error"), Outcome::Whole);
+        assert_eq!(
+            part.finish(&remote(), &blob).expect("no error"),
+            Outcome::Whole
+        );
         assert_eq!(std::fs::read(&blob).expect("reads"), b"hi\n");
         assert!(!path.exists());
     }
@@ -152,7 +155,10 @@ mod tests {
         assert!(!blob.exists());
         part.restart(&remote()).expect("restarts");
         part.append(b"hi\n").expect("writes");
-        assert_eq!(part.finish(&remote(), &blob).expect("no error"), Outcome::Whole);
+        assert_eq!(
+            part.finish(&remote(), &blob).expect("no error"),
+            Outcome::Whole
+        );
     }
 
     #[test]

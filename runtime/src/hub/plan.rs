@@ -67,7 +67,13 @@ impl DownloadPlan {
     /// Bytes of the weights.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        self.sum(|planned| if planned.weights { planned.file.size } else { 0 })
+        self.sum(|planned| {
+            if planned.weights {
+                planned.file.size
+            } else {
+                0
+            }
+        })
     }
 
     /// Sizes come from a server: their sum may be anything.
@@ -265,7 +271,9 @@ impl Asking<'_> {
         )]);
         let chosen = ConfigFile::from_metadata(file.path.as_str(), metadata)
             .and_then(|config| Ok(crate::nn::select(ARCHITECTURES, &config)?.name));
-        Ok(chosen.map(str::to_string).map_err(|error| error.to_string()))
+        Ok(chosen
+            .map(str::to_string)
+            .map_err(|error| error.to_string()))
     }
 
     /// A small file as a whole, its hash checked: from the cache if it is there.
@@ -320,7 +328,12 @@ impl Asking<'_> {
         self.hub.with_retries(what, self.listener, self.cancel, || {
             // A server without ranges sends all of it; the connection is closed when enough is here.
             let mut start = Vec::new();
-            match self.get(file, range)?.reader().take(wanted).read_to_end(&mut start) {
+            match self
+                .get(file, range)?
+                .reader()
+                .take(wanted)
+                .read_to_end(&mut start)
+            {
                 Ok(_) => Ok(start),
                 Err(error) => Err(Failure::passing(error.to_string())),
             }
@@ -332,7 +345,9 @@ impl Asking<'_> {
         file: &RemoteFile,
         range: Option<(u64, u64)>,
     ) -> Result<super::client::Answer, Failure> {
-        let url = self.hub.file_url(self.name, &self.listing.commit, &file.path);
+        let url = self
+            .hub
+            .file_url(self.name, &self.listing.commit, &file.path);
         let mut wanted = self.hub.wanted(&url, self.name, false);
         wanted.range = range;
         wanted.subject.file = Some(file.path.as_str());

@@ -106,9 +106,8 @@ impl Removal {
                 let files = snapshots
                     .iter()
                     .find(|(snapshot, _)| file_name(snapshot) == commit.trim());
-                files.is_some_and(|(_, files)| {
-                    files.iter().all(|file| doomed.contains(&file.place))
-                })
+                files
+                    .is_some_and(|(_, files)| files.iter().all(|file| doomed.contains(&file.place)))
             })
             .collect();
     }
@@ -292,7 +291,12 @@ mod tests {
         for gone in ["blobs/old", "snapshots/aaa", "refs/v1"] {
             assert!(!exists(&cache, gone), "{gone}");
         }
-        for there in ["blobs/new", "blobs/shared", "snapshots/bbb/tiny-q8_0.gguf", "refs/main"] {
+        for there in [
+            "blobs/new",
+            "blobs/shared",
+            "snapshots/bbb/tiny-q8_0.gguf",
+            "refs/main",
+        ] {
             assert!(exists(&cache, there), "{there}");
         }
     }
@@ -309,8 +313,13 @@ mod tests {
     #[test]
     fn a_whole_repository_goes() {
         let cache = cache();
-        write(cache.path().join("hub/models--acme--tiny/blobs/x.incomplete"), "12345")
-            .expect("file");
+        write(
+            cache
+                .path()
+                .join("hub/models--acme--tiny/blobs/x.incomplete"),
+            "12345",
+        )
+        .expect("file");
         assert_eq!(remove(&cache, "acme/tiny").expect("removes"), 1115);
         assert!(!exists(&cache, ""));
         assert!(!cache.path().join("hub/.locks/models--acme--tiny").exists());
@@ -322,12 +331,24 @@ mod tests {
         let cache = cache();
         let hub = cache.path().join("hub");
         // A snapshot whose link leads out, and a repository that is itself a link.
-        symlink("../../../../outside", hub.join("models--acme--tiny/snapshots/bbb/out.gguf"))
-            .expect("link");
+        symlink(
+            "../../../../outside",
+            hub.join("models--acme--tiny/snapshots/bbb/out.gguf"),
+        )
+        .expect("link");
         create_dir_all(cache.path().join("elsewhere/snapshots/ccc")).expect("folder");
         write(cache.path().join("elsewhere/snapshots/ccc/x.gguf"), "x").expect("file");
         symlink("../elsewhere", hub.join("models--acme--linked")).expect("link");
-        for name in ["../outside", "acme/../outside", "/outside", "..", "", "acme/linked", "-rf", "other"] {
+        for name in [
+            "../outside",
+            "acme/../outside",
+            "/outside",
+            "..",
+            "",
+            "acme/linked",
+            "-rf",
+            "other",
+        ] {
             assert!(remove(&cache, name).is_err(), "{name:?} was removed");
         }
         remove(&cache, "acme/tiny").expect("removes");
@@ -342,10 +363,16 @@ mod tests {
         create_dir_all(&locks).expect("folder");
         // Of our own downloads, and of huggingface_hub's.
         let own = Lock::attempt_shared(&locks.join(REPOSITORY_LOCK)).expect("no error");
-        assert!(matches!(remove(&cache, "acme/tiny"), Err(HubError::Busy { .. })));
+        assert!(matches!(
+            remove(&cache, "acme/tiny"),
+            Err(HubError::Busy { .. })
+        ));
         drop(own);
         let other = Lock::attempt(&locks.join("abc.lock")).expect("no error");
-        assert!(matches!(remove(&cache, "acme/tiny"), Err(HubError::Busy { .. })));
+        assert!(matches!(
+            remove(&cache, "acme/tiny"),
+            Err(HubError::Busy { .. })
+        ));
         assert!(exists(&cache, "blobs/new"));
         drop(other);
         remove(&cache, "acme/tiny").expect("removes");

@@ -217,9 +217,20 @@ mod tests {
     #[test]
     fn only_what_the_model_needs_is_chosen() {
         let listing = listing(&[
-            ".gitattributes", "LICENSE", "README.md", "config.json", "tokenizer.json", "tokenizer_config.json",
-            "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json",
-            "original/model.safetensors", "metal/model.bin", "pytorch_model.bin", "onnx/model.onnx", "consolidated.safetensors",
+            ".gitattributes",
+            "LICENSE",
+            "README.md",
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json",
+            "original/model.safetensors",
+            "metal/model.bin",
+            "pytorch_model.bin",
+            "onnx/model.onnx",
+            "consolidated.safetensors",
             "tiny-q4_0.gguf",
         ]);
         let Selection::HuggingFace { side, weights } =
@@ -227,7 +238,10 @@ mod tests {
         else {
             panic!("GGUF was chosen");
         };
-        assert_eq!(names(&side), ["config.json", "tokenizer.json", "tokenizer_config.json"]);
+        assert_eq!(
+            names(&side),
+            ["config.json", "tokenizer.json", "tokenizer_config.json"]
+        );
         let Weights::Indexed(index) = weights else {
             panic!("the index was not seen");
         };
@@ -236,7 +250,10 @@ mod tests {
         let weights = indexed(map.as_bytes(), &listing, &name("acme/tiny")).expect("reads");
         assert_eq!(
             names(&weights),
-            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+            [
+                "model-00001-of-00002.safetensors",
+                "model-00002-of-00002.safetensors"
+            ]
         );
         let Selection::Gguf(model) = select(&listing, &name("acme/tiny:Q4_0")).expect("selects")
         else {
@@ -268,13 +285,18 @@ mod tests {
     fn repositories_without_weights_say_what_they_have() {
         for (files, word) in [
             (&["config.json", "pytorch_model.bin"][..], "pickles"),
-            (&["adapter_config.json", "adapter_model.safetensors"], "adapter"),
+            (
+                &["adapter_config.json", "adapter_model.safetensors"],
+                "adapter",
+            ),
             (&["model.safetensors"], "config.json"),
             (&["README.md"], "none of its 1 files"),
             (&["a-00001-of-00002.gguf"], "part a-00002-of-00002.gguf"),
             (&["a-q4_0.gguf", "a-iq4_xs.gguf"], "IQ4 is not read yet"),
         ] {
-            let error = select(&listing(files), &name("acme/tiny")).expect_err(word).to_string();
+            let error = select(&listing(files), &name("acme/tiny"))
+                .expect_err(word)
+                .to_string();
             assert!(error.contains(word), "{error}");
         }
     }

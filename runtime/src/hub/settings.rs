@@ -220,7 +220,10 @@ fn proxy(endpoint: &Origin) -> Result<Option<(String, Vec<String>)>, HubError> {
         None => text("NO_PROXY")?,
     };
     let except = except.unwrap_or_default();
-    let except = except.split(',').map(str::trim).filter(|host| !host.is_empty());
+    let except = except
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty());
     Ok(Some((address, except.map(str::to_string).collect())))
 }
 

@@ -3,7 +3,7 @@
 use ureq::http::HeaderMap;
 
 use super::HubError;
-use super::error::shown;
+use super::error::{shown, shown_url};
 use super::name::ModelName;
 
 /// What a request is about, for messages.
@@ -73,24 +73,24 @@ pub(super) fn error(status: u16, headers: &HeaderMap, url: &str, subject: &Subje
                 token: false,
             },
             None => HubError::Refused {
-                url: shown(url),
+                url: shown_url(url),
                 status,
                 message,
                 hint: "set HF_TOKEN",
             },
         },
         (403, _) => HubError::Refused {
-            url: shown(url),
+            url: shown_url(url),
             status,
             message,
             hint: "the token may lack the right to read this: see the settings of fine-grained tokens on the hub",
         },
         _ if code.is_empty() && message.is_none() => HubError::NotAHub {
-            url: shown(url),
+            url: shown_url(url),
             reason: format!("status {status} without the hub's explanation"),
         },
         _ => HubError::Refused {
-            url: shown(url),
+            url: shown_url(url),
             status,
             message: message.or_else(|| Some(shown(code))),
             hint: "try again later",

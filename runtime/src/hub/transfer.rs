@@ -1,5 +1,6 @@
 //! Fetching one file, from whatever is here of it to a link in the snapshot.
 
+use std::cell::Cell;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
@@ -59,16 +60,20 @@ impl Job<'_> {
 
     fn lock(&self, file: &RemoteFile, index: usize) -> Result<Lock, HubError> {
         let name = file.hash.as_str();
+        let is_told = Cell::new(false);
         let waiting = Waiting {
             cancel: self.cancel,
             patience: self.hub.settings().patience.other_process,
             bytes: &|| bytes_under(&self.cache.blobs(), name),
             told: &|bytes| {
+                // Said once; from then on the bytes show it.
+                if !is_told.replace(true) {
+                    self.meter.tell(&Event::Waiting {
+                        file: file.path.to_string(),
+                        bytes,
+                    });
+                }
                 self.meter.set(index, bytes.min(file.size));
-                self.meter.tell(&Event::Waiting {
-                    file: file.path.to_string(),
-                    bytes,
-                });
             },
         };
         Lock::wait(&self.cache.blob_lock(&file.hash), &waiting)
@@ -147,7 +152,10 @@ impl Transfer<'_> {
         match part.finish(self.file, &blob)? {
             Outcome::Whole => Ok(true),
             Outcome::WrongHash(found) => {
-                let reason = format!("its hash is {found}, the hub lists {}", self.file.hash.as_str());
+                let reason = format!(
+                    "its hash is {found}, the hub lists {}",
+                    self.file.hash.as_str()
+                );
                 self.restart(part, &reason)?;
                 Ok(false)
             }
@@ -188,7 +196,9 @@ impl Transfer<'_> {
             url: &url,
             range,
             json: false,
-            subject: job.hub.subject(Some(job.model), Some(self.file.path.as_str())),
+            subject: job
+                .hub
+                .subject(Some(job.model), Some(self.file.path.as_str())),
         })?;
         let end = match (answer.status(), range) {
             (206, Some((first, last))) => match content_range(&answer) {
@@ -246,7 +256,9 @@ impl Transfer<'_> {
             self.lock.beat();
             if !speed.keeps_up(got as u64) {
                 let seconds = stall.as_secs();
-                return Err(Failure::passing(format!("next to nothing came for {seconds} s")));
+                return Err(Failure::passing(format!(
+                    "next to nothing came for {seconds} s"
+                )));
             }
         }
         if part.len() < end {

@@ -176,7 +176,9 @@ impl<'a> Survey<'a> {
     fn finding(&self, file: String, problem: String, damaged: Option<PathBuf>) -> Finding {
         let name = &self.repository.name;
         let hint = if damaged.is_some() {
-            format!("`inferno verify {name} --repair` removes it, `inferno download {name}` then fetches it anew")
+            format!(
+                "`inferno verify {name} --repair` removes it, `inferno download {name}` then fetches it anew"
+            )
         } else {
             format!("`inferno download {name}` fetches it")
         };

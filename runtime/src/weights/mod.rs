@@ -33,6 +33,6 @@ pub use gguf::{MetadataArray, MetadataValue};
 pub(crate) use loader::{Mode, judge};
 pub use loader::{Source, Weights};
 pub use matrix::Matrix;
-pub(crate) use spellings::by_config as unsupported_quantization;
 pub use plan::{KvLayer, LoadError, Plan, PlannedTensor, Problem};
+pub(crate) use spellings::by_config as unsupported_quantization;
 pub use tensor::{StoredDtype, StoredTensor, TensorInfo};

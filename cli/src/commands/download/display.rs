@@ -81,7 +81,8 @@ impl Display {
 }
 
 fn style() -> ProgressStyle {
-    const TEMPLATE: &str = "{wide_bar} {percent}% of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
+    const TEMPLATE: &str =
+        "{wide_bar} {percent}% of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left";
     ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -106,7 +107,11 @@ impl Lines {
         self.tenth = tenth;
         self.last = Some(Instant::now());
         let percent = done.saturating_mul(100) / (*total).max(1);
-        Some(format!("{percent:>3}%  {} of {}", bytes(*done), bytes(*total)))
+        Some(format!(
+            "{percent:>3}%  {} of {}",
+            bytes(*done),
+            bytes(*total)
+        ))
     }
 }
 
@@ -134,7 +139,10 @@ fn line(event: &Event) -> Option<String> {
             format!("{model}: {what}{files} file{plural}, {}{here}", bytes(*all))
         }
         Event::Waiting { file, bytes: has } => {
-            format!("{file}: another process fetches it ({} so far); waiting", bytes(*has))
+            format!(
+                "{file}: another process fetches it ({} so far); waiting",
+                bytes(*has)
+            )
         }
         Event::Retrying {
             what,
@@ -145,7 +153,10 @@ fn line(event: &Event) -> Option<String> {
         Event::Restarted { file, reason } => format!("{file}: from the start again: {reason}"),
         Event::Complete { model, fetched, .. } if *fetched == 0 => format!("{model} is here"),
         Event::Complete { model, fetched, .. } => {
-            format!("{model} is complete and verified; {} fetched", bytes(*fetched))
+            format!(
+                "{model} is complete and verified; {} fetched",
+                bytes(*fetched)
+            )
         }
         _ => return None,
     })

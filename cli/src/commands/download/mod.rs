@@ -5,7 +5,7 @@ mod display;
 use std::process::ExitCode;
 
 use inferno_runtime::hub::{
-    self, Downloaded, DownloadPlan, Event, Hub, HubError, ModelName, PlanOptions, Settings,
+    self, DownloadPlan, Downloaded, Event, Hub, HubError, ModelName, PlanOptions, Settings,
 };
 use inferno_runtime::machine;
 use serde_json::json;
