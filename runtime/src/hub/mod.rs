@@ -24,6 +24,7 @@ mod plan;
 mod progress;
 mod reach;
 mod remove;
+mod resolve;
 mod retry;
 mod select;
 mod settings;
@@ -39,7 +40,7 @@ pub use error::HubError;
 pub use hash::ContentHash;
 pub use installed::{
     InstallState, Installed, InstalledRepository, installed, installed_in, repositories,
-    repositories_in, resolve,
+    repositories_in,
 };
 pub use listing::RemoteFile;
 pub use name::{FilePath, ModelName, RepoId, Revision, looks_like_repository};
@@ -47,6 +48,7 @@ pub use plan::{DownloadPlan, PlanOptions, PlannedFile};
 pub use progress::{Event, Listener};
 pub use reach::{Reached, TokenState};
 pub use remove::{Removal, Removed};
+pub use resolve::resolve;
 pub use settings::{Patience, Settings, Token, cache_folder};
 pub use verify::{Finding, Verification, check_links, remove_damaged, verify};
 

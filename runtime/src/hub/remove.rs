@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::cache::RepoCache;
 use super::download::REPOSITORY_LOCK;
 use super::gguf;
-use super::installed::{Asked, InstalledRepository, repositories_in, snapshot_of};
+use super::installed::{InstalledRepository, repositories_in, snapshot_of};
 use super::lock::{Lock, locks_in};
+use super::resolve::Asked;
 use super::snapshot::{SnapshotFile, entries, file_name, files_of};
 use super::{FilePath, HubError};
 

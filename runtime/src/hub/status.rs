@@ -25,60 +25,29 @@ pub(super) fn error(status: u16, headers: &HeaderMap, url: &str, subject: &Subje
     let code = header("x-error-code").unwrap_or_default();
     let message = header("x-error-message").map(shown);
     let endpoint = subject.endpoint.to_string();
-    let repo = || {
-        subject
-            .model
-            .map_or_else(String::new, |model| model.repo.to_string())
-    };
-    let token = subject.token;
+    let repo = subject
+        .model
+        .map_or_else(String::new, |model| model.repo.to_string());
     match (status, code) {
-        (401 | 403, "GatedRepo") => match token {
-            None => HubError::GatedNoToken {
-                endpoint,
-                repo: repo(),
-            },
-            Some(source) => HubError::GatedNoAccess {
-                endpoint,
-                repo: repo(),
-                source_of_token: source.into(),
-                message,
-            },
-        },
+        (401 | 403, "GatedRepo") => gated(subject, repo, message),
         (401 | 404, "RepoNotFound") => HubError::RepoNotFound {
             endpoint,
-            repo: repo(),
-            token: token.is_some(),
+            repo,
+            token: subject.token.is_some(),
         },
         (404, "RevisionNotFound") => HubError::RevisionNotFound {
             endpoint,
-            repo: repo(),
+            repo,
             revision: subject
                 .model
                 .map_or_else(String::new, |model| model.revision().into()),
         },
         (404, "EntryNotFound") => HubError::FileNotFound {
             endpoint,
-            repo: repo(),
+            repo,
             file: subject.file.unwrap_or(url).into(),
         },
-        (401, _) => match token {
-            Some(source) => HubError::TokenRefused {
-                endpoint,
-                source_of_token: source.into(),
-                message,
-            },
-            None if subject.model.is_some() => HubError::RepoNotFound {
-                endpoint,
-                repo: repo(),
-                token: false,
-            },
-            None => HubError::Refused {
-                url: shown_url(url),
-                status,
-                message,
-                hint: "set HF_TOKEN",
-            },
-        },
+        (401, _) => unauthorized(subject, repo, url, message),
         (403, _) => HubError::Refused {
             url: shown_url(url),
             status,
@@ -94,6 +63,42 @@ pub(super) fn error(status: u16, headers: &HeaderMap, url: &str, subject: &Subje
             status,
             message: message.or_else(|| Some(shown(code))),
             hint: "try again later",
+        },
+    }
+}
+
+fn gated(subject: &Subject, repo: String, message: Option<String>) -> HubError {
+    let endpoint = subject.endpoint.to_string();
+    match subject.token {
+        None => HubError::GatedNoToken { endpoint, repo },
+        Some(source) => HubError::GatedNoAccess {
+            endpoint,
+            repo,
+            source_of_token: source.into(),
+            message,
+        },
+    }
+}
+
+/// Neither gated nor said to be missing: the token is wrong, or there is none.
+fn unauthorized(subject: &Subject, repo: String, url: &str, message: Option<String>) -> HubError {
+    let endpoint = subject.endpoint.to_string();
+    match subject.token {
+        Some(source) => HubError::TokenRefused {
+            endpoint,
+            source_of_token: source.into(),
+            message,
+        },
+        None if subject.model.is_some() => HubError::RepoNotFound {
+            endpoint,
+            repo,
+            token: false,
+        },
+        None => HubError::Refused {
+            url: shown_url(url),
+            status: 401,
+            message,
+            hint: "set HF_TOKEN",
         },
     }
 }

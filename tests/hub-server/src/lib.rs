@@ -2,6 +2,8 @@
 //! with git and LFS ids, large files by a redirect to a storage host (another port, so another origin), small ones by a
 //! relative redirect. Faults are scripted by path; each is used up by one request unless it says otherwise.
 
+mod files;
+mod output;
 mod request;
 mod respond;
 
