@@ -379,7 +379,7 @@ fn list_says_size_architecture_quantization_and_whether_it_fits() {
         .find(|line| line.contains("acme/real"))
         .unwrap();
     assert!(
-        line.contains("llama") && line.contains("F32") && line.contains("fits: "),
+        line.contains("llama") && line.contains("BF16") && line.contains("fits: "),
         "{line}"
     );
     let json: serde_json::Value =
@@ -537,8 +537,12 @@ fn a_full_disk_is_told_and_the_part_is_kept() {
         rm "$disk/filler"
         stat -c 'kept: %s' "$disk"/hub/models--acme--tiny/blobs/*.incomplete
         "$program" download acme/tiny; echo "then: $?"
+        mount -o remount,ro "$disk"
+        "$program" download acme/tiny; echo "read-only and here: $?"
+        "$program" download acme/real; echo "read-only and not here: $?"
     "#;
     let home = Home::new();
+    home.add_real_model();
     home.server.throttle(10_000, Duration::from_millis(50));
     let disk = home.folder.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
@@ -560,8 +564,16 @@ fn a_full_disk_is_told_and_the_part_is_kept() {
             return;
         }
     };
-    for words in ["full: 1", "kept: ", "then: 0"] {
+    for words in [
+        "full: 1",
+        "kept: ",
+        "then: 0",
+        "read-only and here: 0",
+        "read-only and not here: 1",
+    ] {
         assert!(ran.stdout.contains(words), "{words} is not in {ran:?}");
     }
-    assert!(ran.stderr.contains("the disk is full"), "{ran:?}");
+    for words in ["the disk is full", "cannot create", "not read-only"] {
+        assert!(ran.stderr.contains(words), "{words} is not in {ran:?}");
+    }
 }
