@@ -239,6 +239,28 @@ mod links {
             Err(Error::Checkpoint(CheckpointError::Unsafe { .. }))
         ));
     }
+
+    /// `<cache>/blobs/<2 digits>/<hash>`, which newer versions of huggingface_hub share between repositories; it has a mark.
+    #[test]
+    fn a_snapshot_may_lead_to_the_store_that_repositories_share() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = cache.path().join("blobs/ab");
+        std::fs::create_dir_all(&store).unwrap();
+        std::fs::write(store.join("abc"), pairs(&["a"])).unwrap();
+        let repository = cache.path().join("models--org--ours");
+        let snapshot = repository.join("snapshots/main");
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::create_dir_all(repository.join("blobs")).unwrap();
+        write(&snapshot, &[]).unwrap();
+        symlink("../../blobs/ab/abc", repository.join("blobs/123")).unwrap();
+        symlink("../../blobs/123", snapshot.join("model.safetensors")).unwrap();
+        assert!(matches!(
+            open(&snapshot),
+            Err(Error::Checkpoint(CheckpointError::Unsafe { .. }))
+        ));
+        std::fs::write(cache.path().join("blobs/.huggingface-shared-blobs"), "1").unwrap();
+        assert_eq!(open(&snapshot).unwrap().names().count(), 1);
+    }
 }
 
 #[test]

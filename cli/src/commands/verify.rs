@@ -10,12 +10,12 @@ use inferno_runtime::hub::{
 };
 
 use crate::args::VerifyArgs;
-use crate::interrupt;
+use crate::interrupt::Interruptible;
 use crate::printer::{Printer, bytes};
 
 pub(crate) fn run(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
     let repositories = chosen(args)?;
-    let cancel = interrupt::cancel()?;
+    let work = Interruptible::new()?;
     let hub = if args.online {
         Some(Hub::from_env()?)
     } else {
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &VerifyArgs, printer: &Printer) -> anyhow::Result<ExitCo
     };
     let mut results = Vec::new();
     for repository in &repositories {
-        let result = check(repository, hub.as_ref(), &cancel, printer)?;
+        let result = check(repository, hub.as_ref(), &work.cancel, printer)?;
         if !args.json {
             printer.data(&page(&result))?;
         }

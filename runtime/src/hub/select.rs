@@ -47,14 +47,15 @@ pub(super) enum Weights {
 /// Chooses the files, as far as their names tell.
 pub(super) fn select(listing: &Listing, name: &ModelName) -> Result<Selection, HubError> {
     let ggufs = gguf::models(&listing.files);
-    if name.file.is_none() && listing.find(CONFIG).is_some() {
-        if let Some(weights) = safetensors(listing) {
-            let side = SIDE_FILES.iter().filter_map(|file| listing.find(file));
-            return Ok(Selection::HuggingFace {
-                side: side.cloned().collect(),
-                weights,
-            });
-        }
+    if name.file.is_none()
+        && listing.find(CONFIG).is_some()
+        && let Some(weights) = safetensors(listing)
+    {
+        let side = SIDE_FILES.iter().filter_map(|file| listing.find(file));
+        return Ok(Selection::HuggingFace {
+            side: side.cloned().collect(),
+            weights,
+        });
     }
     match gguf::choose(&ggufs, name.file.as_deref()) {
         Some(model) => complete(model, name),

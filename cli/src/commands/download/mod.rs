@@ -12,7 +12,7 @@ use serde_json::json;
 
 use self::display::Display;
 use crate::args::DownloadArgs;
-use crate::interrupt;
+use crate::interrupt::Interruptible;
 use crate::printer::{Printer, bytes};
 
 pub(crate) fn run(args: &DownloadArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -42,13 +42,13 @@ pub(crate) fn fetch(args: &DownloadArgs, printer: &Printer) -> anyhow::Result<Do
     if settings.offline {
         return Ok(already_here(&name, &args.model, &display)?);
     }
-    let cancel = interrupt::cancel()?;
+    let work = Interruptible::new()?;
     let hub = Hub::new(settings)?;
     let options = PlanOptions { force: args.force };
     let listener = |event: &Event| display.show(event);
-    let plan = hub.plan(&name, options, &listener, &cancel)?;
+    let plan = hub.plan(&name, options, &listener, &work.cancel)?;
     warn(&plan, printer);
-    let done = hub.download(&plan, &listener, &cancel);
+    let done = hub.download(&plan, &listener, &work.cancel);
     display.end();
     Ok(done?)
 }
