@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// In a terminal this is a conversation; type /help there. With standard input from a pipe or a file the whole input
     /// is one message, and standard output gets the answer alone.
     Play(PlayArgs),
-    /// Fetch a model from the hub: owner/name[@revision], or owner/name:file for one GGUF file.
+    /// Fetch a model from the hub: owner/name, or owner/name:file for one GGUF file.
     ///
     /// Goes on where an earlier download stopped, and checks every file's hash. Only what the model needs is fetched, and a
     /// model that this program could not run is refused before. Models go into the Hugging Face cache, where other programs

@@ -272,6 +272,7 @@ fn failure(url: &str, error: ureq::Error) -> Failure {
             hint: "if a proxy with a certificate of its own stands in between, set SSL_CERT_FILE to that certificate",
         }),
         ureq::Error::HostNotFound => Failure::passing("its name is not known (DNS)"),
+        ureq::Error::Io(error) => Failure::passing(error.to_string()),
         other => Failure::passing(other.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Fetching a model: its files one after the other, several at a time.
+//! Fetching a model: what stands beside the weights first, then the weights, several files at a time.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
