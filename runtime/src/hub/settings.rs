@@ -63,7 +63,7 @@ pub struct Patience {
     pub answer: Duration,
     /// Without a byte, or with next to none, in the middle of a file.
     pub stall: Duration,
-    /// For another process that has a file and does not go on.
+    /// For another process that has a file and does not go on. Longer than `longest_wait`, which that may spend waiting.
     pub other_process: Duration,
     /// Before the second try; doubled for each further one.
     pub backoff: Duration,
@@ -79,7 +79,7 @@ impl Default for Patience {
             connect: Duration::from_secs(15),
             answer: Duration::from_secs(30),
             stall: Duration::from_secs(30),
-            other_process: Duration::from_secs(120),
+            other_process: Duration::from_secs(360),
             backoff: Duration::from_millis(500),
             longest_wait: Duration::from_secs(300),
             tries: 6,
