@@ -1,6 +1,7 @@
 //! For tests of Harmony: a small tokenizer that has its markers, and the file that OpenAI's `openai-harmony` needs.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use inferno_runtime::chat::harmony::Harmony;
 use inferno_runtime::tokenizer::Tokenizer;
@@ -70,10 +71,11 @@ pub fn tokenizer_json() -> String {
 /// If it is none.
 #[must_use]
 #[expect(clippy::unwrap_used, reason = "for tests")]
-pub fn small() -> (Tokenizer, Harmony) {
-    let tokenizer = Tokenizer::from_json_bytes(tokenizer_json().as_bytes()).unwrap();
-    let harmony = Harmony::detect(&tokenizer).unwrap();
-    (tokenizer, harmony)
+pub fn small() -> (&'static Tokenizer, Harmony) {
+    static SMALL: OnceLock<Tokenizer> = OnceLock::new();
+    let tokenizer =
+        SMALL.get_or_init(|| Tokenizer::from_json_bytes(tokenizer_json().as_bytes()).unwrap());
+    (tokenizer, Harmony::detect(tokenizer).unwrap())
 }
 
 /// The ids of a text in which the control tokens' spellings stand for them.

@@ -26,7 +26,7 @@ pub fn write(folder: &Path, script: &[Line<'_>]) -> io::Result<()> {
     let (tokenizer, _) = small();
     let mut positions = vec![0.0_f32; POSITIONS * VOCAB];
     for (prompt, answer) in script {
-        for (place, id) in ids(&tokenizer, answer).into_iter().enumerate() {
+        for (place, id) in ids(tokenizer, answer).into_iter().enumerate() {
             positions[(prompt - 1 + place) * VOCAB + id as usize] = 1.0;
         }
     }

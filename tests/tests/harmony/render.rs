@@ -1,5 +1,5 @@
 //! Prompts without a network: the small tokenizer against what `openai-harmony` rendered (`golden.json`, written by the test
-//! `oracle::goldens` when `INFERNO_UPDATE_HARMONY` is set), and what is refused.
+//! `oracle::markers_and_goldens` when `INFERNO_UPDATE_HARMONY` is set), and what is refused.
 
 use std::collections::BTreeMap;
 
@@ -38,10 +38,10 @@ fn as_openai_harmony_rendered() {
     assert_eq!(cases.len(), goldens.len());
     for case in cases {
         let ids = harmony
-            .render(&tokenizer, &case.messages, Role::Assistant, case.reasoning)
+            .render(tokenizer, &case.messages, Role::Assistant, case.reasoning)
             .unwrap();
         assert_eq!(
-            segments(&tokenizer, &ids),
+            segments(tokenizer, &ids),
             goldens[case.name],
             "{}",
             case.name
@@ -52,7 +52,7 @@ fn as_openai_harmony_rendered() {
 fn refused(message: HarmonyMessage) -> String {
     let (tokenizer, harmony) = small();
     harmony
-        .render(&tokenizer, &[message], Role::Assistant, Reasoning::Keep)
+        .render(tokenizer, &[message], Role::Assistant, Reasoning::Keep)
         .unwrap_err()
         .to_string()
 }
@@ -75,7 +75,7 @@ fn misplaced_contents_are_refused() {
 #[test]
 fn a_bottomless_schema_is_refused() {
     let mut schema = json!({"type": "string"});
-    for _ in 0..10_000 {
+    for _ in 0..100 {
         schema = json!({"type": "array", "items": schema});
     }
     let tools = ToolNamespace::functions(vec![Tool {
@@ -88,10 +88,8 @@ fn a_bottomless_schema_is_refused() {
         tools: BTreeMap::from([("functions".into(), tools)]),
     };
     let message = HarmonyMessage::new(Role::Developer, Content::Developer(content));
-    let error = refused(message.clone());
-    assert!(error.contains("deep"), "{error}");
-    // serde_json drops a value as deep as it is.
-    std::mem::forget(message);
+    let error = refused(message);
+    assert!(error.contains("`deep`"), "{error}");
 }
 
 #[test]
@@ -100,7 +98,7 @@ fn too_much_is_refused() {
     let hello = cases::say(Role::User, "hello");
     let render = |messages: &[HarmonyMessage]| {
         harmony
-            .render(&tokenizer, messages, Role::Assistant, Reasoning::Keep)
+            .render(tokenizer, messages, Role::Assistant, Reasoning::Keep)
             .unwrap_err()
             .to_string()
     };

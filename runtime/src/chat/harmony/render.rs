@@ -34,6 +34,14 @@ impl Harmony {
         if messages.len() > MAX_MESSAGES {
             return Err(ChatError::TooManyMessages(messages.len()).into());
         }
+        let text = |message: &HarmonyMessage| match &message.content {
+            Content::Text(text) => text.len(),
+            Content::System(_) | Content::Developer(_) => 0,
+        };
+        // Before anything is tokenized; what is composed below is counted there.
+        if messages.iter().map(text).sum::<usize>() > MAX_OUTPUT_BYTES {
+            return Err(ChatError::ConversationTooLong.into());
+        }
         let dropped = match reasoning {
             Reasoning::Keep => 0,
             Reasoning::DropAnswered => answered(messages),
