@@ -78,7 +78,6 @@ pub struct Completion {
     pub reasoning: String,
     /// All of it as messages, to be appended to the conversation: one, or of models with channels one for each that was
     /// written.
-    #[serde(skip_serializing_if = "is_plain")]
     pub messages: Vec<Message>,
     /// The model broke its format. Nothing is lost, but text may be in the wrong channel.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -98,13 +97,6 @@ pub struct Completion {
     pub cached_tokens: usize,
     /// Where the time went.
     pub timings: Timings,
-}
-
-/// Whether messages say no more than the text.
-fn is_plain(messages: &[Message]) -> bool {
-    messages
-        .iter()
-        .all(|message| message.channel.is_none() && message.recipient.is_none())
 }
 
 impl Completion {

@@ -115,6 +115,11 @@ fn broken_answers_lose_nothing_and_say_so() {
             "<|channel|>final one two three<|message|>x<|end|>",
             &["final: one two threex"],
         ),
+        // A word that cannot be a recipient.
+        (
+            "\u{1}?<|channel|>analysis<|message|>x<|end|>",
+            &["analysis: \u{1}?x"],
+        ),
         // No `<|start|>`.
         (
             "<|channel|>analysis<|message|>a<|end|>assistant<|channel|>final<|message|>b<|return|>",

@@ -182,7 +182,14 @@ fn effort_can_be_changed() {
             effort
         );
     }
-    // The prompt is another one now, so there is no such answer.
     session.say("Hi".into()).unwrap();
-    assert_ne!(session.messages.last(), Some(&on("final", "One.")));
+    let low = session
+        .engine
+        .render_with(&[Message::new("user", "Hi")], &session.options);
+    assert_eq!(session.totals.prompt_tokens, low.unwrap().len());
+    let medium = session
+        .engine
+        .render(&[Message::new("user", "Hi")])
+        .unwrap();
+    assert_eq!(session.totals.prompt_tokens, medium.len() - 3);
 }

@@ -275,8 +275,12 @@ fn is_known(channel: &str) -> bool {
     [ANALYSIS, COMMENTARY, FINAL].contains(&channel)
 }
 
+/// Behind `to=` anything may stand; without it only what could be a tool's name is one.
 fn recipient(word: &str) -> Option<String> {
-    let name = word.strip_prefix("to=").unwrap_or(word);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    let name = word
+        .strip_prefix("to=")
+        .or_else(|| word.bytes().all(plain).then_some(word))?;
     (!name.is_empty()).then(|| name.to_string())
 }
 
