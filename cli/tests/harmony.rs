@@ -75,7 +75,7 @@ fn a_pipe_gets_the_final_channel_alone() {
             output.stderr
         );
         assert_eq!(
-            output.stderr.contains("tokens of reasoning"),
+            output.stderr.contains("[18 tokens of reasoning]"),
             folded,
             "{flags:?}: {}",
             output.stderr
@@ -265,6 +265,7 @@ fn raw_text_is_continued_without_channels() {
 fn a_gpt_oss_that_writes_anything_breaks_nothing() {
     let folder = tempfile::tempdir().unwrap();
     scripted::write_random_gpt_oss(folder.path()).unwrap();
+    let mut written = 0;
     for seed in ["1", "2", "3", "4"] {
         let flags = ["--temperature", "3", "--seed", seed, "-n", "200"];
         let output = play(folder.path(), &flags);
@@ -279,6 +280,7 @@ fn a_gpt_oss_that_writes_anything_breaks_nothing() {
             .collect();
         // Bytes become replacement characters, but a marker in what was written never becomes text.
         assert!(!text.contains("<|"), "{text}");
-        assert!(value["raw"].as_str().unwrap().len() > 100);
+        written += value["tokens"].as_array().unwrap().len();
     }
+    assert!(written > 50, "it stops before it has written anything");
 }

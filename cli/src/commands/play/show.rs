@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 
 use inferno_runtime::chat::Message;
-use inferno_runtime::chat::harmony::Kind;
 use inferno_runtime::engine::{Completion, Event};
 
 use crate::args::ReasoningShown;
@@ -12,10 +11,10 @@ use crate::printer::Printer;
 pub(super) struct Show {
     printer: Printer,
     reasoning: ReasoningShown,
-    /// What the present message is for.
-    kind: Kind,
     /// Tokens of the reasoning so far.
     thought: usize,
+    /// Tokens since text was shown last: more of a character, or markers.
+    silent: usize,
     /// Something stands on the present line of standard error.
     talking: bool,
     answered: bool,
@@ -26,8 +25,8 @@ impl Show {
         Self {
             printer,
             reasoning,
-            kind: Kind::Final,
             thought: 0,
+            silent: 0,
             talking: false,
             answered: false,
         }
@@ -36,14 +35,17 @@ impl Show {
     pub(super) fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
         match event {
             Event::Message(message) => self.begin(message),
-            Event::Token(_) if self.kind == Kind::Reasoning => self.thought += 1,
+            Event::Token(_) => self.silent += 1,
             Event::Text(piece) => {
                 self.answered = true;
                 self.printer.data(piece)?;
             }
-            Event::Reasoning(piece) if self.reasoning == ReasoningShown::Show => {
-                self.printer.aside_piece(piece);
-                self.talking = !piece.ends_with('\n');
+            Event::Reasoning(piece) => {
+                self.thought += std::mem::take(&mut self.silent);
+                if self.reasoning == ReasoningShown::Show {
+                    self.printer.aside_piece(piece);
+                    self.talking = !piece.ends_with('\n');
+                }
             }
             Event::Commentary(piece) | Event::Arguments(piece) => {
                 self.printer.talk_piece(piece);
@@ -56,7 +58,7 @@ impl Show {
 
     fn begin(&mut self, message: &Message) {
         self.end_line();
-        self.kind = Kind::of(message);
+        self.silent = 0;
         if let Some(tool) = message.calls() {
             self.printer.talk_piece(&format!("→ {tool} "));
             self.talking = true;
@@ -71,7 +73,7 @@ impl Show {
         let thought = std::mem::take(&mut self.thought);
         if thought > 0 && self.reasoning == ReasoningShown::Fold {
             self.printer
-                .aside(&format!("[{thought} tokens of reasoning; /raw shows them]"));
+                .aside(&format!("[{thought} tokens of reasoning]"));
         }
     }
 
