@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use inferno_runtime::chat::harmony::ReasoningEffort;
 
 /// Language models whose architecture is a TOML file.
 #[derive(Debug, Parser)]
@@ -137,6 +138,20 @@ pub(crate) struct PlayArgs {
     #[arg(long, value_name = "N", requires = "json", value_parser = clap::value_parser!(u32).range(0..=64))]
     pub(crate) logprobs: Option<u32>,
 
+    /// What to do with the reasoning of models that think before they answer: it goes to standard error, the answer alone
+    /// to standard output. --json has both.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ReasoningShown::Show)]
+    pub(crate) reasoning: ReasoningShown,
+
+    /// How much the model thinks; for models that can be told, such as gpt-oss [default: medium].
+    #[arg(long, value_name = "EFFORT", value_enum)]
+    pub(crate) reasoning_effort: Option<Effort>,
+
+    /// Functions that the model may call: a JSON list as in OpenAI's API. You type the result of a call; through a pipe it
+    /// needs --json.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tools: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
 }
@@ -194,6 +209,35 @@ pub(crate) struct VerifyArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What becomes of reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReasoningShown {
+    /// Show it, dimmed.
+    Show,
+    /// Say in a line how long it was.
+    Fold,
+    /// Say nothing of it.
+    Hide,
+}
+
+/// How much a model thinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Effort {
+    Low,
+    Medium,
+    High,
+}
+
+impl From<Effort> for ReasoningEffort {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Low => Self::Low,
+            Effort::Medium => Self::Medium,
+            Effort::High => Self::High,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

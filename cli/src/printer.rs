@@ -44,6 +44,16 @@ impl Printer {
         self.write_talk(&format!("{}\n", self.paint("2", text)));
     }
 
+    /// Talk without an end of line.
+    pub(crate) fn talk_piece(&self, text: &str) {
+        self.write_talk(text);
+    }
+
+    /// Talk that steps back, without an end of line.
+    pub(crate) fn aside_piece(&self, text: &str) {
+        self.write_talk(&self.paint("2", text));
+    }
+
     /// A warning.
     pub(crate) fn warning(&self, text: &str) {
         self.write_talk(&format!("{} {text}\n", self.paint("1;33", "warning:")));

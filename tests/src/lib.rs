@@ -8,8 +8,10 @@ use inferno_runtime::weights::Checkpoint;
 
 pub mod gguf;
 pub mod golden;
+pub mod harmony;
 pub mod model_folder;
 pub mod real;
+pub mod scripted;
 pub mod specs;
 
 /// Opens a checkpoint, which must not take long, however broken it is.

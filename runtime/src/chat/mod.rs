@@ -1,4 +1,4 @@
-//! Conversations to prompts, by the chat template that comes with a model.
+//! Conversations to prompts, by the chat template that comes with a model or, for models that speak it, in [`harmony`].
 //!
 //! A template is a program written by whoever published the model, and messages are written by whoever talks to it; neither
 //! is trusted. Templates run with limits on work, recursion and output, and can load nothing. Control tokens spelled in a
@@ -8,10 +8,14 @@
 mod clock;
 mod environment;
 mod guard;
+pub mod harmony;
 mod json;
 mod template;
 
+pub use harmony::ChatOptions;
 pub use template::{ChatTemplate, RenderOptions};
+
+use serde::{Deserialize, Serialize};
 
 /// Largest source of a template.
 pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
@@ -21,12 +25,26 @@ pub const MAX_OUTPUT_BYTES: usize = 8 << 20;
 pub const MAX_MESSAGES: usize = 10_000;
 
 /// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+///
+/// Chat templates see role and content. The rest belongs to [`harmony`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user`, `assistant`, or what else the template knows: letters, digits, `_` and `-`.
     pub role: String,
     /// What was said.
     pub content: String,
+    /// Name behind the role; of a tool, its full name (`functions.get_weather`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// To whom: the tool that is called, or `assistant` for a tool's result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// Channel: `analysis`, `commentary` or `final`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Kind of the content: `<|constrain|>json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
 }
 
 impl Message {
@@ -35,6 +53,25 @@ impl Message {
         Self {
             role: role.into(),
             content: content.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The tool that the message calls, if it calls one.
+    pub fn calls(&self) -> Option<&str> {
+        let everybody = ["all", "user", "assistant"];
+        self.recipient
+            .as_deref()
+            .filter(|to| self.role == "assistant" && !everybody.contains(to))
+    }
+
+    /// The result of a call of `tool`, for the assistant.
+    pub fn tool_result(tool: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            name: Some(tool.into()),
+            recipient: Some("assistant".into()),
+            channel: Some("commentary".into()),
+            ..Self::new("tool", content)
         }
     }
 }
@@ -117,6 +154,32 @@ pub enum ChatError {
     /// A role that could be mistaken for markup.
     #[error("{0:?} cannot be a role: 1 to 64 letters, digits, `_` or `-`")]
     BadRole(String),
+    /// A role that Harmony does not have.
+    #[error("{0:?} is no role of this model: system, developer, user, assistant or tool")]
+    UnknownRole(String),
+    /// More text than a prompt may have.
+    #[error("the conversation has more than {MAX_OUTPUT_BYTES} bytes of text")]
+    ConversationTooLong,
+    /// A tool's message that does not say which tool.
+    #[error("a tool's message needs the tool's name")]
+    NamelessTool,
+    /// Content of a system or developer message in another one.
+    #[error("a message of role `{role}` cannot have the content of a {content} message")]
+    Misplaced {
+        /// Whose content it is.
+        content: &'static str,
+        /// Who speaks.
+        role: &'static str,
+    },
+    /// Arguments that no tool has.
+    #[error("tool `{0}`: the schema of its arguments is nested too deeply")]
+    SchemaTooDeep(String),
+    /// A list of tools that is none.
+    #[error("this is no list of tools: {0}")]
+    BadTools(String),
+    /// A wish that this model's format has no words for.
+    #[error("this model's chat format has no {0}")]
+    NotInFormat(&'static str),
 }
 
 fn at(line: &Option<usize>) -> String {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::output::Output;
 use super::{Engine, Held};
 use crate::Result;
+use crate::chat::Message;
 use crate::nn::{Run, Step, Want};
 use crate::prompt::PromptError;
 use crate::sampling::{Sampled, Sampler, SamplingParams};
-use crate::stop::StopMatcher;
 
 /// Prompt tokens of one forward pass: large enough for full speed, small enough to notice a cancel and to bound memory.
 pub(super) const PREFILL_CHUNK: usize = 512;
@@ -31,6 +32,14 @@ pub enum Event<'a> {
     Token(&'a Sampled),
     /// Text of the answer: whole characters, stop strings left out.
     Text(&'a str),
+    /// Models with channels: a message begins. Its header is complete, its content comes with the next events.
+    Message(&'a Message),
+    /// Models with channels: more of the reasoning.
+    Reasoning(&'a str),
+    /// Models with channels: more of what is said to the person beside calls of tools.
+    Commentary(&'a str),
+    /// Models with channels: more of the arguments for the tool that the message is for.
+    Arguments(&'a str),
 }
 
 /// Why an answer ended.
@@ -40,6 +49,8 @@ pub enum Event<'a> {
 pub enum FinishReason {
     /// The model ended it, or a stop string was met.
     Stop,
+    /// The model calls a tool ([`Completion::call`]) and waits for the result.
+    Call,
     /// `max_tokens` were written.
     Length,
     /// The context is full.
@@ -60,10 +71,22 @@ pub struct Timings {
 /// An answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Completion {
-    /// Its text.
+    /// Its text; of models with channels, that of the final one.
     pub text: String,
+    /// The reasoning before it, of models with channels.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reasoning: String,
+    /// All of it as messages, to be appended to the conversation: one, or of models with channels one for each that was
+    /// written.
+    pub messages: Vec<Message>,
+    /// The model broke its format. Nothing is lost, but text may be in the wrong channel.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub irregular: bool,
     /// Its tokens, the stop token left out.
     pub tokens: Vec<u32>,
+    /// The stop token, if one ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_token: Option<u32>,
     /// Log probabilities of the tokens, when asked for.
     pub logprobs: Vec<Sampled>,
     /// Why it ended.
@@ -77,6 +100,13 @@ pub struct Completion {
 }
 
 impl Completion {
+    /// The call of a tool that ended the answer: its recipient and, as content, the arguments.
+    pub fn call(&self) -> Option<&Message> {
+        self.messages
+            .last()
+            .filter(|_| self.finish_reason == FinishReason::Call)
+    }
+
     /// Decoded tokens per second (the first token belongs to the prefill).
     pub fn decode_rate(&self) -> Option<f64> {
         let seconds = self.timings.decode.as_secs_f64();
@@ -129,24 +159,26 @@ impl Engine {
         let cached = self.reuse(prompt)?;
         let mut answer = Completion {
             text: String::new(),
+            reasoning: String::new(),
+            messages: Vec::new(),
+            irregular: false,
             tokens: Vec::new(),
+            stop_token: None,
             logprobs: Vec::new(),
             finish_reason: FinishReason::Cancelled,
             prompt_tokens: prompt.len(),
             cached_tokens: cached,
             timings: Timings::default(),
         };
+        // The tokenizer is lent to the output, the model runs meanwhile: so both leave `self` apart.
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let mut output = Output::after(self.harmony, &tokenizer, prompt, &params.stop);
         let Some(mut logits) = self.prefill(prompt, cached, on_event)? else {
+            output.finish(&mut answer, on_event);
             return Ok(answer);
         };
         let mut sampler = Sampler::new(params.clone(), logits.len())?;
         sampler.observe_prompt(prompt);
-        // The tokenizer is lent to the text, the model runs meanwhile: so both leave `self` apart.
-        let tokenizer = Arc::clone(&self.tokenizer);
-        let mut text = TextOut {
-            decoder: tokenizer.stream(true),
-            stop: StopMatcher::new(&params.stop),
-        };
         let limit = params.max_tokens.unwrap_or(usize::MAX);
         let mut first = None;
         answer.finish_reason = loop {
@@ -157,11 +189,12 @@ impl Engine {
                 decode: now.elapsed(),
             };
             if tokenizer.eos().contains(&sampled.token) {
+                answer.stop_token = Some(sampled.token);
                 break FinishReason::Stop;
             }
             answer.tokens.push(sampled.token);
             let token = sampled.token;
-            if let Some(reason) = text.take(sampled, params, &mut answer, on_event)? {
+            if let Some(reason) = output.take(sampled, params, &mut answer, on_event) {
                 break reason;
             }
             if answer.tokens.len() >= limit {
@@ -172,7 +205,7 @@ impl Engine {
             }
             logits = self.advance(&[token])?;
         };
-        text.finish(&mut answer, on_event);
+        output.finish(&mut answer, on_event);
         Ok(answer)
     }
 
@@ -254,56 +287,5 @@ impl Engine {
             .forward(&mut Step::new(&mut self.cache, &[run])?)?;
         held.tokens.extend_from_slice(tokens);
         logits.to_vec()
-    }
-}
-
-/// Turns tokens into text: whole characters only, and nothing of a stop string.
-struct TextOut<'t> {
-    decoder: crate::tokenizer::DecodeStream<'t>,
-    stop: StopMatcher,
-}
-
-impl TextOut<'_> {
-    fn take(
-        &mut self,
-        sampled: Sampled,
-        params: &SamplingParams,
-        answer: &mut Completion,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<FinishReason>> {
-        let mut flow = on_event(Event::Token(&sampled));
-        let piece = self.decoder.push(sampled.token);
-        if params.logprobs.is_some() {
-            answer.logprobs.push(sampled);
-        }
-        let out = self.stop.push(&piece);
-        if !out.text.is_empty() {
-            answer.text.push_str(&out.text);
-            flow = if flow.is_break() {
-                flow
-            } else {
-                on_event(Event::Text(&out.text))
-            };
-        }
-        if out.stopped.is_some() {
-            return Ok(Some(FinishReason::Stop));
-        }
-        Ok(flow.is_break().then_some(FinishReason::Cancelled))
-    }
-
-    /// What was held back and turned out to be no stop string.
-    fn finish(
-        mut self,
-        answer: &mut Completion,
-        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) {
-        let rest = self.decoder.finish();
-        let mut tail = self.stop.push(&rest).text;
-        tail.push_str(&self.stop.finish());
-        if !tail.is_empty() {
-            answer.text.push_str(&tail);
-            // The answer is over; there is nothing left to cancel.
-            let _ = on_event(Event::Text(&tail));
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{DEFAULT_CONTEXT, Engine, EngineOptions, LoadSummary};
+use crate::chat::harmony::Harmony;
 use crate::chat::{ChatError, ChatTemplate};
 use crate::config::Format;
 use crate::kv_cache::{KvCache, KvCacheOptions};
@@ -38,6 +39,10 @@ impl Engine {
         let (defaults, params) = generation_defaults(&checkpoint)?;
         let mut tokenizer = tokenizer(&checkpoint)?;
         tokenizer.add_eos(defaults.eos_token_ids.iter().copied());
+        let harmony = Harmony::detect(&tokenizer);
+        if let Some(harmony) = harmony {
+            tokenizer.set_eos(harmony.stops(tokenizer.eos()));
+        }
         let template = template(&checkpoint)?;
         let (model, plan) = load_model(architecture, &checkpoint, options.precision)?;
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
@@ -57,6 +62,7 @@ impl Engine {
             cache,
             tokenizer: Arc::new(tokenizer),
             template,
+            harmony,
             defaults: params,
             context,
             held: None,

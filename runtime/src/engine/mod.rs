@@ -23,6 +23,7 @@
 
 mod generate;
 mod load;
+mod output;
 mod report;
 mod score;
 
@@ -30,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::chat::{ChatError, ChatTemplate, Message, RenderOptions};
+use crate::chat::harmony::{self, Harmony, Reasoning, Role};
+use crate::chat::{ChatError, ChatOptions, ChatTemplate, Message, RenderOptions};
 use crate::cpu::Precision;
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::Model;
@@ -90,6 +92,7 @@ pub struct Engine {
     cache: KvCache,
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
+    harmony: Option<Harmony>,
     defaults: SamplingParams,
     context: usize,
     held: Option<Held>,
@@ -139,27 +142,74 @@ impl Engine {
         self.held.as_ref().map_or(0, |held| held.tokens.len())
     }
 
-    /// Renders a conversation with the model's chat template and encodes it, ready for the assistant's answer.
-    /// Special tokens inside the messages stay plain text.
+    /// The markers of Harmony, if the model's tokenizer has them: then conversations are rendered and answers are read in
+    /// that format, and no chat template is asked.
+    pub fn harmony(&self) -> Option<&Harmony> {
+        self.harmony.as_ref()
+    }
+
+    /// Whether the model is made for conversations.
+    pub fn chats(&self) -> bool {
+        self.harmony.is_some() || self.template.is_some()
+    }
+
+    /// Renders a conversation in the model's own format and encodes it, ready for the assistant's answer. Special tokens
+    /// inside the messages stay plain text.
     ///
     /// # Errors
-    /// When the model has no chat template, or the template refuses the conversation.
+    /// When the model has no chat format, or the format refuses the conversation.
     pub fn render(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        self.render_with(messages, &ChatOptions::default())
+    }
+
+    /// As [`Engine::render`], with reasoning effort, tools and so on for models that know Harmony. Reasoning that an
+    /// answer has followed is left out, reasoning that led to a call of a tool stays until then.
+    ///
+    /// # Errors
+    /// As [`Engine::render`]; options that the model's format has no words for.
+    pub fn render_with(&self, messages: &[Message], options: &ChatOptions) -> Result<Vec<u32>> {
+        match &self.harmony {
+            Some(markers) => {
+                let messages = harmony::to_harmony(messages, options)?;
+                markers.render(&self.tokenizer, &messages, Role::Assistant, Reasoning::Keep)
+            }
+            None => self.render_template(messages, options),
+        }
+    }
+
+    fn render_template(&self, messages: &[Message], options: &ChatOptions) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or(ChatError::NoTemplate)?;
+        if let Some(what) = options.beyond_templates() {
+            return Err(ChatError::NotInFormat(what).into());
+        }
+        // A conversation that was begun with another model may have reasoning; a template has no place for it.
+        let messages: Vec<Message> = messages
+            .iter()
+            .filter(|message| message.channel.as_deref() != Some("analysis"))
+            .cloned()
+            .collect();
         let spelling = |id: Option<u32>| id.and_then(|id| self.tokenizer.token(id));
         let bos = spelling(self.tokenizer.bos());
         let eos = spelling(self.tokenizer.eos().first().copied());
         let rendered = template.render(
-            messages,
+            &messages,
             &RenderOptions {
                 add_generation_prompt: true,
                 bos_token: bos.as_deref(),
                 eos_token: eos.as_deref(),
                 control_tokens: &self.tokenizer.control_tokens(),
+                now: options.now,
                 ..RenderOptions::default()
             },
         )?;
         Ok(self.tokenizer.encode_rendered(&rendered)?)
+    }
+
+    /// What the model really wrote: every token as it is spelled, markers and stop token included.
+    pub fn raw(&self, completion: &Completion) -> String {
+        let mut ids = completion.tokens.clone();
+        ids.extend(completion.stop_token);
+        self.tokenizer.decode(&ids, false)
     }
 
     /// Encodes plain text, with the beginning-of-text token if the model's tokenizer adds one.

@@ -112,6 +112,11 @@ impl Tokenizer {
         }
     }
 
+    /// Replaces the tokens that end an answer.
+    pub(crate) fn set_eos(&mut self, ids: Vec<u32>) {
+        self.eos = ids;
+    }
+
     /// What every tokenizer goes through, wherever it comes from.
     pub(super) fn checked(mut inner: tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
         // Truncation and padding of a training setup must not touch a prompt.

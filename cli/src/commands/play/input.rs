@@ -36,10 +36,10 @@ impl Editor {
     }
 
     /// Reads one message.
-    pub(super) fn read(&mut self) -> anyhow::Result<Input> {
+    pub(super) fn read(&mut self, prompt: &str) -> anyhow::Result<Input> {
         let mut message = Message::default();
         loop {
-            let prompt = if message.is_empty() { "> " } else { "… " };
+            let prompt = if message.is_empty() { prompt } else { "… " };
             match self.lines.readline(prompt) {
                 Ok(line) => {
                     if let Some(text) = message.push(&line) {

@@ -1,8 +1,13 @@
 //! `inferno play`: a conversation in the terminal, or one answer through a pipe.
 
 mod input;
+mod obey;
 mod session;
+mod show;
 mod slash;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -22,6 +27,11 @@ const MAX_PIPED_BYTES: u64 = 64 << 20;
 
 pub(crate) fn run(args: &PlayArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
     let interactive = io::stdin().is_terminal();
+    if !interactive && args.tools.is_some() && !args.json {
+        bail!(
+            "--tools through a pipe needs --json: a call of a tool is no text\nhint: add --json, or type into the terminal"
+        );
+    }
     let name = match &args.model.model {
         Some(name) => name.clone(),
         None if interactive => pick(printer)?,
@@ -113,8 +123,13 @@ fn converse(session: &mut Session, printer: &Printer) -> anyhow::Result<ExitCode
     let mut editor = Editor::new()?;
     printer.talk("Type a message, or /help.");
     loop {
-        match editor.read()? {
+        let prompt = match session.expects() {
+            Some(tool) => format!("{tool} → "),
+            None => "> ".to_string(),
+        };
+        match editor.read(&prompt)? {
             Input::End => return Ok(ExitCode::SUCCESS),
+            Input::Interrupted if session.drop_call() => printer.aside("(the call is taken back)"),
             Input::Interrupted => printer.aside("(Ctrl-D or /exit leaves)"),
             Input::Text(text) if text.trim().is_empty() => {}
             Input::Text(text) if text.starts_with('/') => {

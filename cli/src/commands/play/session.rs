@@ -1,58 +1,67 @@
 //! A conversation: what was said, and what happens when something new is.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
-use inferno_runtime::chat::Message;
-use inferno_runtime::engine::{Completion, Engine, Event, FinishReason};
+use inferno_runtime::chat::harmony::Tool;
+use inferno_runtime::chat::{ChatOptions, Message};
+use inferno_runtime::engine::{Completion, Engine, FinishReason};
 use inferno_runtime::sampling::SamplingParams;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::slash::{Slash, help};
-use crate::args::PlayArgs;
+use super::show::Show;
+use crate::args::{PlayArgs, ReasoningShown};
 use crate::model;
-use crate::printer::{Printer, bytes};
+use crate::printer::Printer;
 
 /// Exit code of a command ended by Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
 
-const SYSTEM: &str = "system";
-const USER: &str = "user";
-const ASSISTANT: &str = "assistant";
+pub(super) const SYSTEM: &str = "system";
+pub(super) const USER: &str = "user";
+pub(super) const ASSISTANT: &str = "assistant";
 
 pub(super) struct Session {
-    model: String,
-    engine: Engine,
-    printer: Printer,
-    params: SamplingParams,
-    messages: Vec<Message>,
-    /// No chat template: what is typed is continued as it is.
-    raw: bool,
+    pub(super) model: String,
+    pub(super) engine: Engine,
+    pub(super) printer: Printer,
+    pub(super) params: SamplingParams,
+    /// Reasoning effort and tools.
+    pub(super) options: ChatOptions,
+    pub(super) reasoning: ReasoningShown,
+    /// All that was said, reasoning included. What of it a prompt repeats is the format's to say.
+    pub(super) messages: Vec<Message>,
+    /// No chat format: what is typed is continued as it is.
+    pub(super) raw: bool,
     json: bool,
+    /// What the model wrote last, markers and all.
+    pub(super) written: Option<String>,
     /// Set by Ctrl-C, taken by the answer that is being written.
     interrupt: Arc<AtomicBool>,
-    totals: Totals,
+    pub(super) totals: Totals,
 }
 
 #[derive(Default)]
-struct Totals {
-    answers: usize,
-    prompt_tokens: usize,
-    cached_tokens: usize,
-    answer_tokens: usize,
-    decode_seconds: f64,
+pub(super) struct Totals {
+    pub(super) answers: usize,
+    pub(super) prompt_tokens: usize,
+    pub(super) cached_tokens: usize,
+    pub(super) answer_tokens: usize,
+    pub(super) decode_seconds: f64,
 }
 
-/// What `/save` writes and `/load` reads.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    model: String,
-    messages: Vec<Message>,
+/// An answer as a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    completion: &'a Completion,
+    /// Of models whose answers have markup: what they really wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<&'a str>,
 }
 
 impl Session {
@@ -65,13 +74,19 @@ impl Session {
         let mut params = model::sampling(engine.defaults(), &args.sampling);
         params.logprobs = args.logprobs.map(|count| count as usize);
         params.validate()?;
-        let raw = args.raw || engine.template().is_none();
+        let raw = args.raw || !engine.chats();
         if raw && !args.raw {
             printer.talk("This model has no chat template: it continues the text that you type.");
         }
         if raw && args.system.is_some() {
             bail!(
                 "--system needs a chat template, and text is continued as it is here\nhint: put it into the text"
+            );
+        }
+        let options = chat_options(args)?;
+        if raw && (options.reasoning_effort.is_some() || args.tools.is_some()) {
+            bail!(
+                "--reasoning-effort and --tools need a chat format, and text is continued as it is here"
             );
         }
         let interrupt = Arc::new(AtomicBool::new(false));
@@ -86,9 +101,12 @@ impl Session {
             engine,
             printer,
             params,
+            options,
+            reasoning: args.reasoning,
             messages,
             raw,
             json: args.json,
+            written: None,
             interrupt,
             totals: Totals::default(),
         })
@@ -104,13 +122,32 @@ impl Session {
         })
     }
 
-    /// Answers what a person typed. A mistake of theirs (a message too long, say) does not end the conversation.
+    /// The tool whose result the model waits for, if it waits for one.
+    pub(super) fn expects(&self) -> Option<&str> {
+        self.messages.last().and_then(Message::calls)
+    }
+
+    /// Takes the model's call of a tool back; whether there was one.
+    pub(super) fn drop_call(&mut self) -> bool {
+        let waiting = self.expects().is_some();
+        if waiting {
+            self.messages.pop();
+        }
+        waiting
+    }
+
+    /// Answers what a person typed: a message, or the result that the model waits for. A mistake of theirs (a message too
+    /// long, say) does not end the conversation.
     pub(super) fn say(&mut self, text: String) -> anyhow::Result<()> {
-        self.messages.push(Message::new(USER, text));
+        let message = match self.expects() {
+            Some(tool) => Message::tool_result(tool, text),
+            None => Message::new(USER, text),
+        };
+        self.messages.push(message);
         self.answer_or_explain()
     }
 
-    fn answer_or_explain(&mut self) -> anyhow::Result<()> {
+    pub(super) fn answer_or_explain(&mut self) -> anyhow::Result<()> {
         match self.answer() {
             Ok(completion) => {
                 self.printer.aside(&line_of(&completion));
@@ -127,14 +164,12 @@ impl Session {
 
     fn answer(&mut self) -> anyhow::Result<Completion> {
         let prompt = self.prompt()?;
-        let (printer, interrupt, json) = (self.printer, Arc::clone(&self.interrupt), self.json);
+        let (interrupt, json) = (Arc::clone(&self.interrupt), self.json);
         interrupt.store(false, Ordering::Relaxed);
+        let mut show = Show::new(self.printer, self.reasoning);
         let mut broken: Option<io::Error> = None;
         let completion = self.engine.generate(&prompt, &self.params, &mut |event| {
-            if let Event::Text(piece) = event
-                && !json
-                && let Err(error) = printer.data(piece)
-            {
+            if !json && let Err(error) = show.event(&event) {
                 broken = Some(error);
                 return ControlFlow::Break(());
             }
@@ -147,14 +182,22 @@ impl Session {
         if let Some(error) = broken {
             return Err(error.into());
         }
+        let written = self.engine.raw(&completion);
         if json {
-            printer.json(&completion)?;
-        } else if !completion.text.ends_with('\n') || io::stdout().is_terminal() {
-            printer.data("\n")?;
+            self.printer.json(&Line {
+                completion: &completion,
+                raw: self.engine.harmony().map(|_| written.as_str()),
+            })?;
+        } else {
+            show.finish(&completion)?;
         }
+        self.written = Some(written);
         self.count(&completion);
+        // A call that was cut off calls nobody.
+        let called = completion.call().is_some();
+        let kept = |message: &&Message| called || message.calls().is_none();
         self.messages
-            .push(Message::new(ASSISTANT, &completion.text));
+            .extend(completion.messages.iter().filter(kept).cloned());
         Ok(completion)
     }
 
@@ -168,7 +211,7 @@ impl Session {
                 .collect();
             return Ok(self.engine.encode(&text)?);
         }
-        Ok(self.engine.render(&self.messages)?)
+        Ok(self.engine.render_with(&self.messages, &self.options)?)
     }
 
     fn count(&mut self, completion: &Completion) {
@@ -178,183 +221,23 @@ impl Session {
         self.totals.answer_tokens += completion.tokens.len();
         self.totals.decode_seconds += completion.timings.decode.as_secs_f64();
     }
+}
 
-    /// Obeys a `/command`; breaks when the conversation is over.
-    pub(super) fn obey(&mut self, line: &str) -> anyhow::Result<ControlFlow<()>> {
-        let slash = match Slash::parse(line) {
-            Ok(Slash::Exit) => return Ok(ControlFlow::Break(())),
-            Ok(slash) => slash,
-            Err(mistake) => {
-                self.printer.talk(&mistake);
-                return Ok(ControlFlow::Continue(()));
-            }
-        };
-        if let Err(error) = self.execute(slash) {
-            if error.is::<io::Error>() {
-                return Err(error);
-            }
-            self.printer.error(&error);
+/// What the command line asks of the model's chat format.
+fn chat_options(args: &PlayArgs) -> anyhow::Result<ChatOptions> {
+    let tools = match &args.tools {
+        None => Vec::new(),
+        Some(file) => {
+            let json = std::fs::read_to_string(file)
+                .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", file.display()))?;
+            Tool::list_from_json(&json).with_context(|| file.display().to_string())?
         }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    fn execute(&mut self, slash: Slash) -> anyhow::Result<()> {
-        match slash {
-            Slash::Help => self.printer.talk(help().trim_end()),
-            Slash::System(None) => match self.messages.first() {
-                Some(first) if first.role == SYSTEM => self.printer.talk(&first.content),
-                _ => self.printer.talk("There is no system message."),
-            },
-            Slash::System(Some(_)) if self.raw => {
-                bail!("a system message needs a chat template; this text is continued as it is")
-            }
-            Slash::System(Some(text)) => {
-                self.messages = vec![Message::new(SYSTEM, text)];
-                self.printer
-                    .talk("System message set; the conversation begins anew.");
-            }
-            Slash::Set(name, value) => self.set(&name, &value)?,
-            Slash::Show => self.show(),
-            Slash::Clear => {
-                self.messages.retain(|message| message.role == SYSTEM);
-                self.printer.talk("Forgotten.");
-            }
-            Slash::Retry => self.retry()?,
-            Slash::Save(file) => self.save(&file)?,
-            Slash::Load(file) => self.load(&file)?,
-            Slash::Stats => self.stats(),
-            Slash::Exit => {}
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> anyhow::Result<()> {
-        let mut params = self.params.clone();
-        let number = |value: &str| {
-            value
-                .parse::<f32>()
-                .with_context(|| format!("{name} takes a number, not `{value}`"))
-        };
-        let whole = |value: &str| {
-            value
-                .parse::<u32>()
-                .with_context(|| format!("{name} takes a whole number, not `{value}`"))
-        };
-        match name.replace('_', "-").as_str() {
-            "temperature" => params.temperature = number(value)?,
-            "top-k" => {
-                params.top_k = value
-                    .parse()
-                    .with_context(|| format!("top-k takes a whole number, not `{value}`"))?
-            }
-            "top-p" => params.top_p = number(value)?,
-            "min-p" => params.min_p = number(value)?,
-            "repetition-penalty" => params.repetition_penalty = number(value)?,
-            "presence-penalty" => params.presence_penalty = number(value)?,
-            "frequency-penalty" => params.frequency_penalty = number(value)?,
-            "seed" => params.seed = Some(whole(value)?.into()),
-            "max-tokens" => params.max_tokens = Some(whole(value)? as usize),
-            "stop" => params.stop = vec![value.to_string()],
-            _ => bail!("there is no setting `{name}`; /help lists them"),
-        }
-        params.validate()?;
-        self.params = params;
-        self.printer.talk(&format!("{name} = {value}"));
-        Ok(())
-    }
-
-    fn show(&self) {
-        let params = &self.params;
-        self.printer.talk(&format!(
-            "model {}\ntemperature {}  top-k {}  top-p {}  min-p {}  repetition-penalty {}  presence-penalty {}  frequency-penalty {}  seed {}  max-tokens {}  stop {:?}",
-            self.model,
-            params.temperature,
-            params.top_k,
-            params.top_p,
-            params.min_p,
-            params.repetition_penalty,
-            params.presence_penalty,
-            params.frequency_penalty,
-            params.seed.map_or("random".to_string(), |seed| seed.to_string()),
-            params.max_tokens.map_or("until the context is full".to_string(), |tokens| tokens.to_string()),
-            params.stop,
-        ));
-        for message in &self.messages {
-            self.printer
-                .talk(&format!("[{}] {}", message.role, message.content));
-        }
-    }
-
-    fn retry(&mut self) -> anyhow::Result<()> {
-        if self
-            .messages
-            .last()
-            .is_some_and(|message| message.role == ASSISTANT)
-        {
-            self.messages.pop();
-        }
-        if self
-            .messages
-            .last()
-            .is_none_or(|message| message.role != USER)
-        {
-            bail!("there is no message to answer again");
-        }
-        self.answer_or_explain()
-    }
-
-    fn save(&self, file: &Path) -> anyhow::Result<()> {
-        let saved = Saved {
-            model: self.model.clone(),
-            messages: self.messages.clone(),
-        };
-        let text = serde_json::to_string_pretty(&saved)?;
-        // Through a neighbour, so that a full disk costs nobody the conversation saved before.
-        let part = file.with_extension("part");
-        std::fs::write(&part, text)
-            .and_then(|()| std::fs::rename(&part, file))
-            .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", file.display()))?;
-        self.printer.talk(&format!(
-            "{} messages saved to {}",
-            self.messages.len(),
-            file.display()
-        ));
-        Ok(())
-    }
-
-    fn load(&mut self, file: &Path) -> anyhow::Result<()> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", file.display()))?;
-        let saved: Saved = serde_json::from_str(&text).map_err(|error| {
-            anyhow::anyhow!("{} is no saved conversation: {error}", file.display())
-        })?;
-        if saved.model != self.model {
-            self.printer
-                .warning(&format!("this conversation was held with {}", saved.model));
-        }
-        self.messages = saved.messages;
-        self.printer
-            .talk(&format!("{} messages loaded", self.messages.len()));
-        Ok(())
-    }
-
-    fn stats(&self) {
-        let (totals, summary) = (&self.totals, self.engine.summary());
-        let rate = totals.answer_tokens.saturating_sub(totals.answers) as f64
-            / totals.decode_seconds.max(1e-9);
-        self.printer.talk(&format!(
-            "{} answers, {} tokens written at {rate:.1} tokens/s; {} prompt tokens, {} of them from the cache\n\
-             context: {} of {} tokens used; memory: {} weights, {} cache",
-            totals.answers,
-            totals.answer_tokens,
-            totals.prompt_tokens,
-            totals.cached_tokens,
-            self.engine.cached_tokens(),
-            self.engine.context(),
-            bytes(summary.weight_bytes),
-            bytes(summary.cache_bytes),
-        ));
-    }
+    };
+    Ok(ChatOptions {
+        reasoning_effort: args.reasoning_effort.map(Into::into),
+        tools,
+        ..ChatOptions::default()
+    })
 }
 
 /// `42 tokens at 71.3 tokens/s, first after 0.12 s`
@@ -366,6 +249,7 @@ fn line_of(completion: &Completion) -> String {
         FinishReason::Length => "; cut off by max-tokens",
         FinishReason::Context => "; the context is full: /clear begins anew",
         FinishReason::Cancelled => "; stopped",
+        FinishReason::Call => "; type the result of the call (Ctrl-C takes it back)",
         _ => "",
     };
     format!(

@@ -20,6 +20,8 @@ pub(super) enum Slash {
     Load(PathBuf),
     /// Tokens, speed, memory.
     Stats,
+    /// What the model wrote last, markers and all.
+    Raw,
     Exit,
 }
 
@@ -34,13 +36,18 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "/set",
         "<name> <value>",
-        "change a sampling setting: temperature, top-k, top-p, min-p, repetition-penalty, presence-penalty, frequency-penalty, seed, max-tokens, stop",
+        "change a setting: temperature, top-k, top-p, min-p, repetition-penalty, presence-penalty, frequency-penalty, seed, max-tokens, stop; of models that reason, reasoning-effort and reasoning (show, fold, hide)",
     ),
     ("/show", "", "settings and the conversation so far"),
     ("/clear", "", "forget the conversation"),
     ("/retry", "", "answer the last message again"),
     ("/save", "<file>", "write the conversation to a JSON file"),
     ("/load", "<file>", "go on with a saved conversation"),
+    (
+        "/raw",
+        "",
+        "what the model really wrote last, markers included",
+    ),
     ("/stats", "", "tokens, speed and memory"),
     ("/exit", "", "leave (also Ctrl-D)"),
 ];
@@ -70,6 +77,7 @@ impl Slash {
             "/retry" => alone(Self::Retry),
             "/save" => file(rest).map(Self::Save),
             "/load" => file(rest).map(Self::Load),
+            "/raw" => alone(Self::Raw),
             "/stats" => alone(Self::Stats),
             "/exit" | "/quit" | "/bye" => alone(Self::Exit),
             _ => Err(format!(
