@@ -1,9 +1,19 @@
 //! The command line: what can be asked, apart from what is done about it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inferno_runtime::chat::harmony::ReasoningEffort;
+
+/// What scripts rest on, of every command.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done (a reader that closes the pipe early is no error)
+  1    an error: what is wrong and what to do is on standard error
+  2    the command line makes no sense
+  130  stopped by Ctrl-C
+doctor has its own: 0 all is well, 1 warnings, 2 errors.";
 
 /// Language models whose architecture is a TOML file.
 #[derive(Debug, Parser)]
@@ -12,7 +22,8 @@ use inferno_runtime::chat::harmony::ReasoningEffort;
     version,
     max_term_width = 100,
     propagate_version = true,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_long_help = EXIT_CODES
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -30,6 +41,13 @@ pub(crate) enum Command {
     /// In a terminal this is a conversation; type /help there. With standard input from a pipe or a file the whole input
     /// is one message, and standard output gets the answer alone.
     Play(PlayArgs),
+    /// Answer one prompt and end.
+    ///
+    /// Standard output gets the answer alone. The prompt is the text given here, then each --file, then standard input
+    /// when that is a pipe or a file, with an empty line between the parts and nothing else added; the newline that ends
+    /// a file or a pipe is dropped. A prompt `-` is where standard input goes. Nothing is ever cut: a prompt that does not
+    /// fit the context is refused with the numbers.
+    Run(RunArgs),
     /// Fetch a model from the hub: owner/name, or owner/name:file for one GGUF file.
     ///
     /// Goes on where an earlier download stopped, and checks every file's hash. Only what the model needs is fetched, and a
@@ -52,11 +70,26 @@ pub(crate) enum Command {
     Perplexity(PerplexityArgs),
     /// Measure prefill, decode, time to the first token and memory.
     Bench(BenchArgs),
+    /// Check this machine, this program and the installed models, and say what to do.
+    ///
+    /// Exit code 0: all is well, 1: warnings, 2: errors.
+    Doctor(DoctorArgs),
     /// Print the Rust code that an architecture's spec becomes.
     Expand(ExpandArgs),
     /// Work on model specs.
     #[command(subcommand)]
     Spec(SpecCommand),
+    /// Print a script that completes inferno's commands and flags in a shell.
+    ///
+    /// bash: inferno completions bash > ~/.local/share/bash-completion/completions/inferno
+    ///
+    /// zsh: inferno completions zsh > "${fpath[1]}/_inferno"
+    ///
+    /// fish: inferno completions fish > ~/.config/fish/completions/inferno.fish
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands to a folder.
+    Man(ManArgs),
 }
 
 /// Which model to open, and how.
@@ -117,11 +150,9 @@ pub(crate) struct SamplingArgs {
     pub(crate) max_tokens: Option<u32>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct PlayArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-
+/// How an answer is asked for and shown.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AnswerArgs {
     /// System message: who the model is to be.
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
@@ -241,6 +272,31 @@ impl From<Effort> for ReasoningEffort {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct PlayArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// What to answer; `-`: standard input.
+    pub(crate) prompt: Option<OsString>,
+
+    /// Text file (UTF-8) that goes behind the prompt (may be given several times).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    #[command(flatten)]
+    pub(crate) answer: AnswerArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Print JSON.
     #[arg(long)]
@@ -323,6 +379,30 @@ pub(crate) struct BenchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Also read every installed file and compare its hash, which takes as long as reading them.
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder that gets inferno.1, inferno-run.1 and so on; it is made if need be.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExpandArgs {
     /// Architecture (`inferno list` names them), or the path of a spec file.
     pub(crate) architecture: String,
@@ -338,4 +418,35 @@ pub(crate) enum SpecCommand {
 pub(crate) struct SpecCheckArgs {
     /// Spec file. It may extend the specs beside it and those inside this program.
     pub(crate) file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// `UPDATE_DOCS=1 cargo nextest run -p inferno-cli reference` writes it anew.
+    #[test]
+    fn the_reference_in_the_docs_is_current() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cli.md");
+        let options = clap_markdown::MarkdownOptions::new()
+            .title("The command `inferno`".into())
+            .show_footer(false);
+        let text = clap_markdown::help_markdown_custom::<Cli>(&options);
+        let text = format!(
+            "<!-- Written by a test from cli/src/args.rs: UPDATE_DOCS=1 cargo nextest run -p inferno-cli reference -->\n\n{}\n",
+            text.trim()
+        );
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(file, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(written == text, "docs/cli.md is not what the command line is now: see its first line");
+    }
 }

@@ -5,6 +5,7 @@ mod commands;
 mod interrupt;
 mod model;
 mod printer;
+mod text;
 
 use std::io;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
 fn run(command: &Command, printer: &Printer) -> anyhow::Result<ExitCode> {
     match command {
         Command::Play(args) => commands::play::run(args, printer),
+        Command::Run(args) => commands::run::run(args, printer),
         Command::Download(args) => commands::download::run(args, printer),
         Command::List(args) => commands::list::run(args, printer),
         Command::Inspect(args) => commands::inspect::run(args, printer),
@@ -41,8 +43,11 @@ fn run(command: &Command, printer: &Printer) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => commands::verify::run(args, printer),
         Command::Perplexity(args) => commands::perplexity::run(args, printer),
         Command::Bench(args) => commands::bench::run(args, printer),
+        Command::Doctor(args) => commands::doctor::run(args, printer),
         Command::Expand(args) => commands::expand::run(args, printer),
         Command::Spec(SpecCommand::Check(args)) => commands::spec::check(args, printer),
+        Command::Completions(args) => commands::completions::run(args, printer),
+        Command::Man(args) => commands::man::run(args, printer),
     }
 }
 

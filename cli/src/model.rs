@@ -13,6 +13,10 @@ use crate::printer::{Printer, bytes, count};
 /// Name of the model inside this program.
 pub(crate) const EMBEDDED: &str = "ember";
 
+/// What it is, and how to get a real one.
+const ABOUT_EMBEDDED: &str = "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, \
+not for facts.\nFor a real model name one: --model <folder | file.gguf | owner/name of the Hugging Face cache>";
+
 /// A small Llama of our own (cli/assets/README.md says what it is), so that `inferno play` answers at once.
 static EMBEDDED_GGUF: &[u8] = include_bytes!("../assets/default-model.gguf");
 
@@ -37,6 +41,9 @@ pub(crate) fn load(
     };
     let engine = Engine::from_checkpoint(checkpoint(name)?, &options)?;
     printer.aside(&summary(name, &engine));
+    if name == EMBEDDED {
+        printer.aside(ABOUT_EMBEDDED);
+    }
     Ok(engine)
 }
 

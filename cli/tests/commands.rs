@@ -1,34 +1,9 @@
 //! The command as a person or a script meets it: what comes on which stream, and the exit code.
 #![allow(clippy::unwrap_used)]
 
-use assert_cmd::Command;
+mod common;
 
-/// `inferno` with no models of this machine and no settings of the person who runs the tests.
-fn inferno(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inferno"));
-    command
-        .args(arguments)
-        .env("HF_HOME", "/nonexistent")
-        .env_remove("HF_HUB_CACHE")
-        .env_remove("INFERNO_MODEL")
-        .env("NO_COLOR", "1");
-    command
-}
-
-struct Output {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-fn run(arguments: &[&str], stdin: &str) -> Output {
-    let output = inferno(arguments).write_stdin(stdin).output().unwrap();
-    Output {
-        code: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
+use common::{Output, inferno, run};
 
 /// One answer of the embedded model, 24 tokens long unless `more` says how long.
 fn answer(more: &[&str]) -> Output {
@@ -47,6 +22,11 @@ fn help_of_every_command() {
         &["--help"][..],
         &["play", "--help"],
         &["download", "--help"],
+        &["run", "--help"],
+        &["bench", "--help"],
+        &["doctor", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
         &["list", "--help"],
         &["rm", "--help"],
         &["verify", "--help"],
@@ -153,8 +133,7 @@ fn every_sampling_flag_changes_the_answer() {
 #[test]
 fn json_is_one_line_with_everything() {
     let output = answer(&["--temperature", "0", "--json", "--logprobs", "2"]);
-    let value: serde_json::Value = serde_json::from_str(output.stdout.trim_end()).unwrap();
-    assert_eq!(output.stdout.lines().count(), 1);
+    let value = output.json();
     assert_eq!(
         value["tokens"].as_array().unwrap().len(),
         value["logprobs"].as_array().unwrap().len()
@@ -167,7 +146,7 @@ fn json_is_one_line_with_everything() {
             .len(),
         2
     );
-    assert!(value["prompt_tokens"].as_u64().unwrap() > 5);
+    assert!(value["usage"]["prompt_tokens"].as_u64().unwrap() > 5);
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn effort_and_tools_reach_the_prompt() {
 
     let tokens = |effort: &str| {
         let flags = ["--json", "-n", "1", "--reasoning-effort", effort];
-        json(&play(folder.path(), &flags))["prompt_tokens"]
+        json(&play(folder.path(), &flags))["usage"]["prompt_tokens"]
             .as_u64()
             .unwrap()
     };

@@ -18,6 +18,19 @@ pub enum PromptError {
         /// Tokens of the context.
         context: usize,
     },
+    /// The prompt is so long that it need not be tokenized to know it.
+    #[error(
+        "the prompt has {bytes} bytes, at least {least} tokens, but the context holds {context}: give a part of it, or a \
+         model with a longer context"
+    )]
+    FarTooLong {
+        /// Bytes of the prompt.
+        bytes: usize,
+        /// Tokens if each were the longest of the vocabulary.
+        least: usize,
+        /// Tokens of the context.
+        context: usize,
+    },
     /// The prompt fits, the answer asked for does not.
     #[error(
         "the prompt has {tokens} tokens and up to {max_tokens} more are asked for, but the context holds {context}: ask for \

@@ -161,6 +161,22 @@ fn hostile_templates_are_stopped() {
             "replace",
             "{% set ns = namespace(x='aa') %}{% for i in range(60) %}{% set ns.x = ns.x | replace('a', 'aaaaaaaa') %}{% endfor %}",
         ),
+        (
+            "a doubling list",
+            "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        ),
+        (
+            "a list that doubles in a sum",
+            "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] | sum(start=[]) %}{% endfor %}",
+        ),
+        (
+            "a list that doubles in a macro",
+            "{% macro m(x, n) %}{% if n %}{{ m(x + x, n - 1) }}{% endif %}{% endmacro %}{{ m([1], 60) }}",
+        ),
+        ("a repeated list", "{{ (([1] * 10**9) + [1]) | length }}"),
+        ("zip", "{{ [1] | zip([2]) }}"),
+        ("chain", "{{ [1] | chain([2]) }}"),
+        ("a huge batch", "{{ [1] | batch(10**9, 1) }}"),
         ("join", "{{ range(99999) | join('x' * 9999) }}"),
         ("an unknown filter", "{{ 1 | frobnicate }}"),
         ("an include", "{% include '/etc/passwd' %}"),
@@ -191,6 +207,65 @@ fn hostile_templates_are_stopped() {
             start.elapsed()
         );
     }
+}
+
+/// Values as deep as fuel allows are printed, compared, sliced and dropped by recursion: that must not overflow the stack.
+#[test]
+fn deeply_nested_values_do_not_end_the_process() {
+    for (name, step) in [
+        ("lists", "[ns.x]"),
+        ("maps", "{'a': ns.x}"),
+        ("namespaces", "namespace(x=ns.x)"),
+        ("slices", "ns.x[0:]"),
+        ("repetitions", "ns.x * 1"),
+        ("sums", "ns.x + []"),
+        ("ten lists at once", "[[[[[[[[[[ns.x]]]]]]]]]]"),
+    ] {
+        for end in [
+            "",
+            "{{ ns.x }}",
+            "{{ ns.x | tojson }}",
+            "{{ ns.x == [ns.x] }}",
+            "{% for a in ns.x %}{% endfor %}",
+        ] {
+            let source = format!(
+                "{{% set ns = namespace(x=[]) %}}{{% for i in range(50000) %}}{{% set ns.x = {step} %}}{{% endfor %}}{end}"
+            );
+            let start = Instant::now();
+            // Some of these are allowed: an answer or a typed error, soon.
+            let _ = render(&source, &hello());
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "{name} {end} took {:?}",
+                start.elapsed()
+            );
+        }
+    }
+}
+
+#[test]
+fn operators_do_what_jinja_does() {
+    for (source, expected) in [
+        ("{{ 1 + 2 }} {{ 1.5 + 2 }} {{ 'a' + 'b' }}", "3 3.5 ab"),
+        ("{{ [1] + [2, 'x'] }}", "[1, 2, 'x']"),
+        ("{{ (1,) + (2,) }}", "(1, 2)"),
+        ("{{ 3 * 2 }} {{ 'ab' * 2 }} {{ [1, 2] * 2 }}", "6 abab [1, 2, 1, 2]"),
+        ("{{ [1, 2, 3][1:] }} {{ [1, 2, 3][::-1] }} {{ 'abc'[:-1] }}", "[2, 3] [3, 2, 1] ab"),
+        ("{{ [[1], [2]] | sum(start=[]) }} {{ [1, 2] | sum }}", "[1, 2] 3"),
+        (
+            "{{ [{'x': [1]}, {'x': [2]}] | sum(attribute='x', start=[]) }}",
+            "[1, 2]",
+        ),
+        ("{{ [1, 2, 3] | batch(2, 0) | list }}", "[[1, 2], [3, 0]]"),
+    ] {
+        assert_eq!(render(source, &hello()).unwrap(), expected, "{source}");
+    }
+    let error = render("\n{{ [1] + 'a' }}", &hello()).unwrap_err();
+    assert!(
+        error.to_string().starts_with("chat template, line 2: ")
+            && error.to_string().contains('+'),
+        "{error}"
+    );
 }
 
 #[test]

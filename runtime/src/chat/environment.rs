@@ -1,39 +1,40 @@
 //! The Jinja of chat templates: what transformers offers them, and limits.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 
+use minijinja::machinery::{CompiledTemplate, TemplateConfig};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::{ChatError, clock, json};
+use super::{ChatError, bounds, clock, json};
 
 /// Instructions that any template may use; minijinja counts 64 bytes of produced data as one more.
-const FUEL: u64 = 2_000_000;
+const FUEL: u64 = 500_000;
+/// No conversation gives a template more.
+const MOST_FUEL: u64 = 2_000_000;
+/// Values nest at most as deep as fuel allows, and minijinja prints, compares and drops them by recursion: bytes of the stack
+/// for a level (483 were measured).
+const STACK_PER_FUEL: u64 = 512;
+/// The stack of what does not nest.
+const STACK: u64 = 2 << 20;
 /// Nesting of macro calls and recursive loops.
 const RECURSION: usize = 100;
 
 /// The name under which the template is compiled; errors are told apart from others by it.
-pub(super) const NAME: &str = "chat_template";
+const NAME: &str = "chat_template";
 
 /// `raise_exception` was called.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Raised(pub(super) String);
 
-/// An environment with nothing but this template: no loader, so nothing can be included.
-pub(super) fn compile(source: String) -> Result<Environment<'static>, ChatError> {
+/// An environment without any template: no loader, so nothing can be included.
+pub(super) fn environment() -> Environment<'static> {
     let mut env = Environment::new();
-    let syntax = SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
-    env.set_syntax(syntax.map_err(|error| ChatError::Template {
-        line: None,
-        message: error.to_string(),
-    })?);
     env.set_recursion_limit(RECURSION);
-    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     env.set_unknown_method_callback(unknown_method_callback);
     env.add_filter("tojson", json::tojson);
     env.add_function(
@@ -43,19 +44,62 @@ pub(super) fn compile(source: String) -> Result<Environment<'static>, ChatError>
                 .with_source(Raised(message)))
         },
     );
-    env.add_template_owned(NAME, without_generation_tags(&source))
-        .map_err(|error| ChatError::Template {
-            line: error.line(),
-            message: error
-                .detail()
-                .map_or_else(|| error.to_string(), str::to_string),
-        })?;
-    Ok(env)
+    bounds::install(&mut env);
+    env
 }
 
-/// Fuel for a conversation of this many bytes: templates look at messages a few times each.
-pub(super) fn fuel(bytes: usize) -> u64 {
-    FUEL + (bytes as u64).saturating_mul(2)
+/// Compiles a source that [`prepare`] has seen.
+pub(super) fn compile(source: &str) -> Result<CompiledTemplate<'_>, Error> {
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    let config = TemplateConfig {
+        syntax_config: syntax,
+        default_auto_escape: Arc::new(|_| AutoEscape::None),
+    };
+    let mut template = CompiledTemplate::new(NAME, source, &config)?;
+    bounds::guard(&mut template);
+    Ok(template)
+}
+
+/// The source as minijinja understands it.
+pub(super) fn prepare(source: &str) -> String {
+    without_generation_tags(source)
+}
+
+/// Fuel for a conversation: templates look at messages a few times each, and some copy the list for each message.
+pub(super) fn fuel(messages: usize, bytes: usize) -> u64 {
+    let (messages, bytes) = (messages as u64, bytes as u64);
+    let copies = messages.saturating_mul(messages) / 64;
+    (FUEL + 100 * messages + bytes / 8)
+        .saturating_add(copies)
+        .min(MOST_FUEL)
+}
+
+/// Runs something that a template may make recurse as deep as its fuel allows, on a stack that holds it.
+///
+/// # Errors
+/// If the system has no room for the stack.
+pub(super) fn with_deep_stack<T: Send>(
+    fuel: u64,
+    run: impl FnOnce() -> T + Send,
+) -> Result<T, ChatError> {
+    let failed = |message: String| ChatError::Template {
+        line: None,
+        message,
+    };
+    let bytes = usize::try_from(STACK + fuel * STACK_PER_FUEL).unwrap_or(usize::MAX);
+    thread::scope(|scope| {
+        let rendering = thread::Builder::new()
+            .name("inferno-template".into())
+            .stack_size(bytes)
+            .spawn_scoped(scope, run)
+            .map_err(|error| failed(format!("no thread with a stack of {bytes} bytes: {error}")))?;
+        rendering
+            .join()
+            .map_err(|_| failed("the template engine panicked".into()))
+    })
 }
 
 /// The clock of one rendering.

@@ -5,6 +5,7 @@
 //! message stay text: [`Rendered`] remembers where they are, and
 //! [`Tokenizer::encode_rendered`](crate::tokenizer::Tokenizer::encode_rendered) cuts them there.
 
+mod bounds;
 mod clock;
 mod environment;
 mod guard;

@@ -1,13 +1,13 @@
 //! A model's chat template.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::SystemTime;
 
-use minijinja::{Environment, ErrorKind, Value, context};
+use minijinja::machinery::{eval, make_string_output};
+use minijinja::{AutoEscape, Environment, ErrorKind, Value, context};
 use serde_json::Value as Json;
 
-use super::environment::{self, NAME, Raised};
+use super::environment::{self, Raised};
 use super::guard::Guard;
 use super::{ChatError, MAX_MESSAGES, MAX_OUTPUT_BYTES, MAX_TEMPLATE_BYTES, Message, Rendered};
 
@@ -15,6 +15,8 @@ use super::{ChatError, MAX_MESSAGES, MAX_OUTPUT_BYTES, MAX_TEMPLATE_BYTES, Messa
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: String,
+    /// What is compiled. It is, for each conversation: that is a small part of rendering it.
+    prepared: String,
     env: Environment<'static>,
 }
 
@@ -45,9 +47,12 @@ impl ChatTemplate {
         if source.len() > MAX_TEMPLATE_BYTES {
             return Err(ChatError::TooLarge(source.len()));
         }
+        let prepared = environment::prepare(source);
+        environment::compile(&prepared).map_err(|error| explain(&error))?;
         Ok(Self {
             source: source.to_string(),
-            env: environment::compile(source.to_string())?,
+            prepared,
+            env: environment::environment(),
         })
     }
 
@@ -119,40 +124,63 @@ impl ChatTemplate {
                 line: None,
                 message: "the messages use up all private-use characters".into(),
             })?;
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|message| context! { role => message.role.as_str(), content => guard.protect(&message.content) })
-            .collect();
-        let mut env = self.env.clone();
-        env.set_fuel(Some(environment::fuel(bytes)));
-        env.add_global(
-            "strftime_now",
-            environment::strftime_now(options.now.unwrap_or_else(SystemTime::now)),
-        );
-        let mut variables: BTreeMap<&str, Value> = BTreeMap::new();
-        variables.insert("messages", messages.into());
-        variables.insert(
-            "add_generation_prompt",
-            options.add_generation_prompt.into(),
-        );
-        variables.insert("bos_token", options.bos_token.unwrap_or_default().into());
-        variables.insert("eos_token", options.eos_token.unwrap_or_default().into());
-        variables.insert("tools", Value::from(()));
-        variables.insert("documents", Value::from(()));
-        if let Some(enable) = options.enable_thinking {
-            variables.insert("enable_thinking", enable.into());
-        }
-        let mut output = Capped(Vec::new());
-        let template = env.get_template(NAME).map_err(|error| explain(&error))?;
-        template
-            .render_captured_to(Value::from(variables), &mut output)
-            .map_err(|error| explain(&error))?;
-        let prompt = String::from_utf8(output.0).map_err(|error| ChatError::Template {
-            line: None,
-            message: error.to_string(),
+        let fuel = environment::fuel(messages.len(), bytes);
+        let prompt = environment::with_deep_stack(fuel, || {
+            let variables = variables(messages, options, &guard);
+            self.run(variables, fuel, options.now)
         })?;
-        Ok(guard.remove(&prompt))
+        Ok(guard.remove(&prompt?))
     }
+
+    /// Every value lives and dies in here, on the stack that is deep enough for it.
+    fn run(
+        &self,
+        variables: BTreeMap<&str, Value>,
+        fuel: u64,
+        now: Option<SystemTime>,
+    ) -> Result<String, ChatError> {
+        let mut env = self.env.clone();
+        env.set_fuel(Some(fuel));
+        let now = now.unwrap_or_else(SystemTime::now);
+        env.add_global("strftime_now", environment::strftime_now(now));
+        let template = environment::compile(&self.prepared).map_err(|error| explain(&error))?;
+        let mut prompt = String::new();
+        let mut output = make_string_output(&mut prompt);
+        let (root, escape) = (Value::from(variables), AutoEscape::None);
+        let (instructions, blocks) = (&template.instructions, &template.blocks);
+        eval(&env, instructions, root, blocks, &mut output, escape)
+            .map_err(|error| explain(&error))?;
+        if prompt.len() > MAX_OUTPUT_BYTES {
+            return Err(ChatError::OutputTooLarge { line: None });
+        }
+        Ok(prompt)
+    }
+}
+
+/// What templates may look at.
+fn variables(
+    messages: &[Message],
+    options: &RenderOptions,
+    guard: &Guard,
+) -> BTreeMap<&'static str, Value> {
+    let messages: Vec<Value> = messages
+        .iter()
+        .map(|message| context! { role => message.role.as_str(), content => guard.protect(&message.content) })
+        .collect();
+    let mut variables: BTreeMap<&str, Value> = BTreeMap::new();
+    variables.insert("messages", messages.into());
+    variables.insert(
+        "add_generation_prompt",
+        options.add_generation_prompt.into(),
+    );
+    variables.insert("bos_token", options.bos_token.unwrap_or_default().into());
+    variables.insert("eos_token", options.eos_token.unwrap_or_default().into());
+    variables.insert("tools", Value::from(()));
+    variables.insert("documents", Value::from(()));
+    if let Some(enable) = options.enable_thinking {
+        variables.insert("enable_thinking", enable.into());
+    }
+    variables
 }
 
 fn check(messages: &[Message]) -> Result<(), ChatError> {
@@ -188,29 +216,11 @@ fn explain(error: &minijinja::Error) -> ChatError {
     }
     match error.kind() {
         ErrorKind::OutOfFuel => ChatError::TooMuchWork { line },
-        ErrorKind::WriteFailure => ChatError::OutputTooLarge { line },
         kind => {
             let message = error
                 .detail()
                 .map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"));
             ChatError::Template { line, message }
         }
-    }
-}
-
-/// Output that refuses to grow without end.
-struct Capped(Vec<u8>);
-
-impl io::Write for Capped {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT_BYTES {
-            return Err(io::Error::other("the output is too long"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

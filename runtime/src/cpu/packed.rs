@@ -198,9 +198,9 @@ fn as_bytes(values: &[f32]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::self_test::byte_activations;
     use super::super::testing::{activations, assert_close, matrix, reference, rng};
     use super::*;
-    use rand::{Rng, rngs::StdRng};
 
     fn levels() -> impl Iterator<Item = Level> {
         Level::ALL.into_iter().filter(|level| level.is_supported())
@@ -252,27 +252,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    /// Activations that bytes hold exactly: whole multiples, up to 127, of a power of two for each 32.
-    fn byte_activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
-        let mut x = Vec::with_capacity(count);
-        while x.len() < count {
-            let scale = 2_f32.powi(rng.random_range(-6..2));
-            let largest = rng.random_range(0..32);
-            for i in 0..32 {
-                let byte: i8 = rng.random_range(-127..=127);
-                x.push(
-                    scale
-                        * if i == largest {
-                            -127.0
-                        } else {
-                            f32::from(byte)
-                        },
-                );
-            }
-        }
-        x
     }
 
     #[test]

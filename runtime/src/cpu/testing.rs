@@ -1,8 +1,8 @@
 //! Random weights and the product in double precision, for the tests of all kernels.
 
-use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use super::self_test;
 use crate::weights::{Matrix, WeightDtype};
 
 pub(super) fn rng(seed: u64) -> StdRng {
@@ -19,56 +19,12 @@ pub(super) fn activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
         .collect()
 }
 
-/// A matrix of random blocks with scales near 0.01.
 pub(super) fn matrix(dtype: WeightDtype, rows: usize, cols: usize, rng: &mut StdRng) -> Matrix {
-    let blocks = rows * cols / dtype.block_len();
-    let mut data = Vec::with_capacity(blocks * dtype.block_bytes());
-    for _ in 0..blocks {
-        let start = data.len();
-        data.extend((0..dtype.block_bytes()).map(|_| rng.random::<u8>()));
-        let block = &mut data[start..];
-        let value: f32 = rng.random_range(-0.02..0.02);
-        match dtype {
-            WeightDtype::F32 => block.copy_from_slice(&value.to_le_bytes()),
-            WeightDtype::BF16 => block.copy_from_slice(&half::bf16::from_f32(value).to_le_bytes()),
-            WeightDtype::Mxfp4 => block[0] = rng.random_range(115..122),
-            _ => {
-                for &at in halves(dtype) {
-                    let value = f16::from_f32(rng.random_range(-0.02..0.02));
-                    block[at..at + 2].copy_from_slice(&value.to_le_bytes());
-                }
-            }
-        }
-    }
-    Matrix::new(rows, cols, dtype, data.into()).unwrap()
+    self_test::matrix(dtype, rows, cols, rng).unwrap()
 }
 
-/// Where a block has f16 numbers.
-fn halves(dtype: WeightDtype) -> &'static [usize] {
-    match dtype {
-        WeightDtype::F16 | WeightDtype::Q4_0 | WeightDtype::Q5_0 | WeightDtype::Q8_0 => &[0],
-        WeightDtype::Q4_1 | WeightDtype::Q5_1 | WeightDtype::Q4K | WeightDtype::Q5K => &[0, 2],
-        WeightDtype::Q2K => &[80, 82],
-        WeightDtype::Q3K => &[108],
-        WeightDtype::Q6K => &[208],
-        WeightDtype::F32 | WeightDtype::BF16 | WeightDtype::Mxfp4 => &[],
-    }
-}
-
-/// `[tokens, rows]` of (product, sum of the magnitudes of its terms).
 pub(super) fn reference(matrix: &Matrix, x: &[f32], tokens: usize) -> Vec<(f64, f64)> {
-    let weights = matrix.to_f32().unwrap();
-    let cols = matrix.cols();
-    let mut out = Vec::new();
-    for token in 0..tokens {
-        let x = &x[token * cols..(token + 1) * cols];
-        for row in 0..matrix.rows() {
-            let w = &weights[row * cols..(row + 1) * cols];
-            let terms = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
-            out.push((terms().sum(), terms().map(f64::abs).sum()));
-        }
-    }
-    out
+    self_test::reference(matrix, x, tokens).unwrap()
 }
 
 /// Fails unless every result is within `tolerance` × the magnitude of its terms.

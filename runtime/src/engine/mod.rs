@@ -23,6 +23,7 @@
 
 mod generate;
 mod load;
+mod memory;
 mod output;
 mod report;
 mod score;
@@ -36,11 +37,13 @@ use crate::chat::{ChatError, ChatOptions, ChatTemplate, Message, RenderOptions};
 use crate::cpu::Precision;
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::Model;
+use crate::prompt::PromptError;
 use crate::sampling::SamplingParams;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Plan;
 
 pub use generate::{Completion, Event, FinishReason, Timings};
+pub use memory::MemoryNeed;
 pub use report::{Report, ReportedTensor};
 pub use score::Perplexity;
 
@@ -64,6 +67,9 @@ impl Default for EngineOptions {
 
 /// Context length when nobody asks for one and the model allows more.
 pub const DEFAULT_CONTEXT: usize = 8192;
+
+/// Prompts of fewer bytes are tokenized before they are judged: that takes a moment, and the message has the exact number.
+const CERTAINLY_TOKENIZED: usize = 1 << 20;
 
 /// What loading a model came to, in a line.
 #[derive(Clone, Debug)]
@@ -179,6 +185,7 @@ impl Engine {
 
     fn render_template(&self, messages: &[Message], options: &ChatOptions) -> Result<Vec<u32>> {
         let template = self.template.as_ref().ok_or(ChatError::NoTemplate)?;
+        self.admit(messages.iter().map(|message| message.content.len()).sum())?;
         if let Some(what) = options.beyond_templates() {
             return Err(ChatError::NotInFormat(what).into());
         }
@@ -212,7 +219,33 @@ impl Engine {
         self.tokenizer.decode(&ids, false)
     }
 
-    /// Encodes plain text, with the beginning-of-text token if the model's tokenizer adds one.
+    /// Encodes text to be continued, with the beginning-of-text token if the model's tokenizer adds one.
+    ///
+    /// # Errors
+    /// When the text is far too long for the context, or the tokenizer refuses it.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        self.admit(text.len())?;
+        self.encode(text)
+    }
+
+    /// Refuses what cannot fit the context whatever its tokens are: so an absurd prompt costs no tokenizer run.
+    fn admit(&self, bytes: usize) -> Result<(), PromptError> {
+        if bytes < CERTAINLY_TOKENIZED {
+            return Ok(());
+        }
+        let longest = self.tokenizer.longest_token_bytes();
+        let least = bytes.div_ceil(longest);
+        if least < self.context {
+            return Ok(());
+        }
+        Err(PromptError::FarTooLong {
+            bytes,
+            least,
+            context: self.context,
+        })
+    }
+
+    /// Encodes plain text of any length, with the beginning-of-text token if the model's tokenizer adds one.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.

@@ -14,7 +14,7 @@ mod load;
 mod metadata;
 mod pre;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub use config::TokenizerConfig;
 pub use decode::DecodeStream;
@@ -147,6 +147,13 @@ impl Tokenizer {
     /// Largest id plus one: how many embedding rows a model needs at least.
     pub fn vocab_size(&self) -> usize {
         self.last.0 as usize + 1
+    }
+
+    /// Bytes of the longest token as the vocabulary spells it, which is never shorter than the text it stands for. Looks at
+    /// all of them.
+    pub fn longest_token_bytes(&self) -> usize {
+        let longest = |tokens: HashMap<String, u32>| tokens.keys().map(String::len).max();
+        longest(self.inner.get_vocab(true)).unwrap_or(0).max(1)
     }
 
     /// Refuses a tokenizer with ids that the model, of `vocab` embeddings, does not have.

@@ -2,6 +2,7 @@
 
 mod input;
 mod obey;
+mod reply;
 mod session;
 mod show;
 mod slash;
@@ -9,79 +10,39 @@ mod slash;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use inferno_runtime::cpu::Precision;
 use inferno_runtime::hub;
 
+pub(super) use self::session::Session;
+
 use self::input::{Editor, Input};
-use self::session::Session;
+use super::run;
 use crate::args::PlayArgs;
 use crate::model::{self, EMBEDDED};
 use crate::printer::Printer;
-
-/// A message from a pipe: far more than any context holds, far less than memory.
-const MAX_PIPED_BYTES: u64 = 64 << 20;
+use crate::text;
 
 pub(crate) fn run(args: &PlayArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let interactive = io::stdin().is_terminal();
-    if !interactive && args.tools.is_some() && !args.json {
-        bail!(
-            "--tools through a pipe needs --json: a call of a tool is no text\nhint: add --json, or type into the terminal"
+    if !io::stdin().is_terminal() {
+        return run::answer(
+            text::required_stdin(printer)?,
+            &args.model,
+            &args.answer,
+            printer,
         );
     }
     let name = match &args.model.model {
         Some(name) => name.clone(),
-        None if interactive => pick(printer)?,
-        None => EMBEDDED.to_string(),
-    };
-    // A person may wait for the first key stroke; a pipe's text is read before the model is, so that a bad one fails fast.
-    let piped = if interactive {
-        None
-    } else {
-        Some(read_pipe()?)
+        None => pick(printer)?,
     };
     let engine = model::load(&name, &args.model, Precision::Fast, printer)?;
-    if name == EMBEDDED {
-        printer.aside(ABOUT_EMBEDDED);
-    }
-    let mut session = Session::new(name, engine, args, *printer)?;
-    match piped {
-        Some(text) => session.answer_once(text),
-        None => converse(&mut session, printer),
-    }
-}
-
-/// What the model inside this program is, and how to get a real one.
-const ABOUT_EMBEDDED: &str = "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, \
-not for facts.\nFor a real model name one: inferno play --model <folder | file.gguf | owner/name of the Hugging Face cache>";
-
-fn read_pipe() -> anyhow::Result<String> {
-    let mut bytes = Vec::new();
-    io::stdin()
-        .lock()
-        .take(MAX_PIPED_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .context("cannot read standard input")?;
-    if bytes.len() as u64 > MAX_PIPED_BYTES {
-        bail!(
-            "standard input is longer than {} MiB; no model reads that much",
-            MAX_PIPED_BYTES >> 20
-        );
-    }
-    let text = String::from_utf8(bytes).context("standard input is not UTF-8 text")?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text.as_str(), |text| {
-            text.strip_suffix('\r').unwrap_or(text)
-        })
-        .to_string();
-    if text.is_empty() {
-        bail!("standard input is empty\nhint: echo 'Tell me a story.' | inferno play");
-    }
-    Ok(text)
+    let mut session = Session::new(name, engine, &args.answer, *printer)?;
+    session.catch_interrupts()?;
+    converse(&mut session, printer)
 }
 
 /// Lets a person choose among the installed models; without any, the embedded one it is.

@@ -11,10 +11,11 @@ use inferno_runtime::chat::harmony::Tool;
 use inferno_runtime::chat::{ChatOptions, Message};
 use inferno_runtime::engine::{Completion, Engine, FinishReason};
 use inferno_runtime::sampling::SamplingParams;
-use serde::Serialize;
+use signal_hook::consts::SIGINT;
 
+use super::reply::Reply;
 use super::show::Show;
-use crate::args::{PlayArgs, ReasoningShown};
+use crate::args::{AnswerArgs, ReasoningShown};
 use crate::model;
 use crate::printer::Printer;
 
@@ -25,7 +26,7 @@ pub(super) const SYSTEM: &str = "system";
 pub(super) const USER: &str = "user";
 pub(super) const ASSISTANT: &str = "assistant";
 
-pub(super) struct Session {
+pub(crate) struct Session {
     pub(super) model: String,
     pub(super) engine: Engine,
     pub(super) printer: Printer,
@@ -54,21 +55,11 @@ pub(super) struct Totals {
     pub(super) decode_seconds: f64,
 }
 
-/// An answer as a line of JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    completion: &'a Completion,
-    /// Of models whose answers have markup: what they really wrote.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    raw: Option<&'a str>,
-}
-
 impl Session {
-    pub(super) fn new(
+    pub(crate) fn new(
         model: String,
         engine: Engine,
-        args: &PlayArgs,
+        args: &AnswerArgs,
         printer: Printer,
     ) -> anyhow::Result<Self> {
         let mut params = model::sampling(engine.defaults(), &args.sampling);
@@ -89,8 +80,6 @@ impl Session {
                 "--reasoning-effort and --tools need a chat format, and text is continued as it is here"
             );
         }
-        let interrupt = Arc::new(AtomicBool::new(false));
-        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupt))?;
         let messages = args
             .system
             .iter()
@@ -107,16 +96,25 @@ impl Session {
             raw,
             json: args.json,
             written: None,
-            interrupt,
+            interrupt: Arc::new(AtomicBool::new(false)),
             totals: Totals::default(),
         })
     }
 
-    /// Answers one message from a pipe; the answer alone goes to standard output.
-    pub(super) fn answer_once(&mut self, text: String) -> anyhow::Result<ExitCode> {
+    /// From now on Ctrl-C ends an answer, not the program.
+    pub(super) fn catch_interrupts(&self) -> io::Result<()> {
+        signal_hook::flag::register(SIGINT, Arc::clone(&self.interrupt)).map(|_| ())
+    }
+
+    /// Answers one message and nothing more; the answer alone goes to standard output. Ctrl-C ends it, a second one ends
+    /// the program at once.
+    pub(crate) fn answer_once(&mut self, text: String) -> anyhow::Result<ExitCode> {
+        let code = INTERRUPTED.into();
+        let interrupt = Arc::clone(&self.interrupt);
+        signal_hook::flag::register_conditional_shutdown(SIGINT, code, interrupt)?;
+        self.catch_interrupts()?;
         self.messages.push(Message::new(USER, text));
-        let completion = self.answer()?;
-        Ok(match completion.finish_reason {
+        Ok(match self.answer()?.finish_reason {
             FinishReason::Cancelled => ExitCode::from(INTERRUPTED),
             _ => ExitCode::SUCCESS,
         })
@@ -184,10 +182,8 @@ impl Session {
         }
         let written = self.engine.raw(&completion);
         if json {
-            self.printer.json(&Line {
-                completion: &completion,
-                raw: self.engine.harmony().map(|_| written.as_str()),
-            })?;
+            let raw = self.engine.harmony().map(|_| written.as_str());
+            self.printer.json(&Reply::new(self, &completion, raw))?;
         } else {
             show.finish(&completion)?;
         }
@@ -209,7 +205,7 @@ impl Session {
                 .iter()
                 .map(|message| message.content.as_str())
                 .collect();
-            return Ok(self.engine.encode(&text)?);
+            return Ok(self.engine.encode_prompt(&text)?);
         }
         Ok(self.engine.render_with(&self.messages, &self.options)?)
     }
@@ -224,7 +220,7 @@ impl Session {
 }
 
 /// What the command line asks of the model's chat format.
-fn chat_options(args: &PlayArgs) -> anyhow::Result<ChatOptions> {
+fn chat_options(args: &AnswerArgs) -> anyhow::Result<ChatOptions> {
     let tools = match &args.tools {
         None => Vec::new(),
         Some(file) => {

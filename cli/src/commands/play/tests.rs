@@ -49,7 +49,7 @@ fn session(folder: &Path, script: &[(Vec<Message>, &str)]) -> Session {
     };
     let printer = Printer::new();
     let engine = model::load(name, &args.model, Precision::Fast, &printer).unwrap();
-    Session::new(name.into(), engine, &args, printer).unwrap()
+    Session::new(name.into(), engine, &args.answer, printer).unwrap()
 }
 
 fn long(text: &str) -> String {

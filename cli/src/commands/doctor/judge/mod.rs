@@ -1,0 +1,261 @@
+//! From facts to findings. Pure: the same facts always give the same verdict.
+
+mod models;
+#[cfg(test)]
+mod tests;
+
+use crate::commands::doctor::facts::{
+    Cache, CacheState, Cpu, Facts, Gpus, Hub, Memory, TokenState,
+};
+use crate::commands::doctor::finding::Finding;
+use crate::printer::bytes;
+
+/// Less free space than this holds no model worth the name.
+const LITTLE_SPACE: u64 = 2_000_000_000;
+
+/// Every finding, in the order of the facts.
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut findings = vec![system(facts), cpu(&facts.cpu)];
+    findings.push(kernels(facts));
+    findings.push(memory(facts.memory.as_ref()));
+    findings.extend(cache(facts.cache.as_ref()));
+    findings.push(gpus(facts));
+    findings.extend(hub(facts.hub.as_ref()));
+    findings.extend(models::judge(facts));
+    findings
+}
+
+fn system(facts: &Facts) -> Finding {
+    let system = &facts.system;
+    let mut what = system.name.clone();
+    if let Some(kernel) = &system.kernel {
+        what.push_str(&format!(", kernel {kernel}"));
+    }
+    what.push_str(&format!(", {}", system.arch));
+    if let Some(mark) = system.container {
+        what.push_str(&format!(", in a container ({mark})"));
+    }
+    Finding::ok("system", what)
+}
+
+fn cpu(cpu: &Cpu) -> Finding {
+    let name = cpu.name.as_deref().unwrap_or("unknown processor");
+    let of = cpu
+        .processors
+        .map_or(String::new(), |all| format!(" of {all}"));
+    let features = if cpu.features.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", cpu.features.join(", "))
+    };
+    let what = format!(
+        "{name}; {}{of} processors usable{features}; {} kernels on {} threads",
+        cpu.usable, cpu.level, cpu.threads
+    );
+    if cpu.threads > cpu.usable {
+        return Finding::warning(
+            "cpu",
+            what,
+            format!(
+                "more threads than processors only get in each other's way: --threads {} (or INFERNO_THREADS)",
+                cpu.usable
+            ),
+        );
+    }
+    if cpu.level == "plain Rust" && std::env::consts::ARCH == "x86_64" {
+        return Finding::note(
+            "cpu",
+            what,
+            "this processor lacks AVX2, FMA or F16C (or a virtual machine hides them), so kernels are several times slower",
+        );
+    }
+    Finding::ok("cpu", what)
+}
+
+fn kernels(facts: &Facts) -> Finding {
+    let report = "please report this with the output of inferno doctor --json";
+    let Some(checks) = &facts.kernels else {
+        return Finding::error("kernels", "the self-test of the kernels gave no answer", report);
+    };
+    let bad: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.sound)
+        .map(|check| format!("{} {} (error {:.0e})", check.dtype, check.precision, check.worst))
+        .collect();
+    if bad.is_empty() {
+        let worst = checks.iter().map(|check| check.worst).fold(0.0, f64::max);
+        return Finding::ok(
+            "kernels",
+            format!("{} products agree with plain Rust, largest error {worst:.0e}", checks.len()),
+        );
+    }
+    Finding::error(
+        "kernels",
+        format!("wrong results on this processor: {}", bad.join(", ")),
+        format!("answers cannot be trusted; is the processor overclocked or its memory bad? Else {report}"),
+    )
+}
+
+fn memory(memory: Option<&Memory>) -> Finding {
+    match memory {
+        Some(memory) => Finding::ok(
+            "memory",
+            format!(
+                "{} free of {}",
+                bytes(memory.available),
+                bytes(memory.total)
+            ),
+        ),
+        None => Finding::note(
+            "memory",
+            "this system does not say how much there is",
+            "compare what inferno inspect <model> asks for with what you have",
+        ),
+    }
+}
+
+fn cache(cache: Option<&Cache>) -> Vec<Finding> {
+    let Some(cache) = cache else {
+        return vec![Finding::warning(
+            "cache",
+            "there is no folder for models: no home directory, and HF_HOME is not set",
+            "export HF_HOME=/some/folder; models given by path work without it",
+        )];
+    };
+    let folder = cache.folder.display();
+    let space = cache
+        .free
+        .map_or(String::new(), |free| format!(", {} free", bytes(free)));
+    let state = match &cache.state {
+        CacheState::Writable => Finding::ok("cache", format!("{folder}{space}")),
+        CacheState::Absent => Finding::ok(
+            "cache",
+            format!("{folder} will be made by the first download{space}"),
+        ),
+        CacheState::ReadOnly { reason } => Finding::warning(
+            "cache",
+            format!("{folder} cannot be written to: {reason}"),
+            "models there work, downloads do not: make it writable or set HF_HOME to another folder",
+        ),
+        CacheState::NotAFolder { at } => Finding::error(
+            "cache",
+            format!("{folder} cannot hold models: {} is no folder", at.display()),
+            "set HF_HOME (or HF_HUB_CACHE) to a folder, or move what is in its place",
+        ),
+        CacheState::Impossible { reason } => Finding::warning(
+            "cache",
+            format!("{folder} does not exist and cannot be made: {reason}"),
+            "downloads will fail: set HF_HOME to a folder of yours",
+        ),
+    };
+    let little = cache.free.filter(|free| *free < LITTLE_SPACE).map(|free| {
+        Finding::warning(
+            "cache",
+            format!("only {} are free on the disk of {folder}", bytes(free)),
+            "inferno rm <model> frees some; HF_HOME may name another disk",
+        )
+    });
+    [Some(state), little].into_iter().flatten().collect()
+}
+
+fn gpus(facts: &Facts) -> Finding {
+    let Some(gpus) = &facts.gpus else {
+        return Finding::warning(
+            "gpu",
+            "the NVIDIA driver does not answer",
+            "does nvidia-smi hang as well? Then reload the driver or reboot",
+        );
+    };
+    if gpus.devices.is_empty() {
+        return no_gpu(gpus);
+    }
+    let list: Vec<String> = gpus
+        .devices
+        .iter()
+        .map(|gpu| {
+            let compute = gpu
+                .compute
+                .as_ref()
+                .map_or(String::new(), |compute| format!("compute capability {compute}, "));
+            format!(
+                "{} ({compute}{} free of {})",
+                gpu.name,
+                bytes(gpu.free),
+                bytes(gpu.total)
+            )
+        })
+        .collect();
+    let version = |what: &str, version: &Option<String>| {
+        version
+            .as_ref()
+            .map_or(String::new(), |version| format!("; {what} {version}"))
+    };
+    let what = format!(
+        "{}{}{}",
+        list.join(", "),
+        version("driver", &gpus.driver),
+        version("CUDA", &gpus.cuda)
+    );
+    Finding::note(
+        "gpu",
+        format!("{what}; this program computes on the CPU alone"),
+        "there is no GPU backend in this version",
+    )
+}
+
+fn no_gpu(gpus: &Gpus) -> Finding {
+    let problem = gpus
+        .problem
+        .as_deref()
+        .unwrap_or("the driver knows of no device");
+    if gpus.on_bus > 0 {
+        return Finding::warning(
+            "gpu",
+            format!(
+                "{} NVIDIA card(s) on the bus, but no driver to use them: {problem}",
+                gpus.on_bus
+            ),
+            "install NVIDIA's driver (in a container: start it with --gpus all); until then models run on the CPU",
+        );
+    }
+    Finding::ok("gpu", format!("none ({problem}); models run on the CPU"))
+}
+
+fn hub(hub: Option<&Hub>) -> Vec<Finding> {
+    let Some(hub) = hub else {
+        return vec![Finding::warning(
+            "hub",
+            "no answer in time",
+            "is there a proxy to set (HTTPS_PROXY)? Installed models work without the hub",
+        )];
+    };
+    let endpoint = hub.endpoint.as_deref().unwrap_or("the hub");
+    if hub.offline {
+        return vec![Finding::note(
+            "hub",
+            format!("{endpoint} is not asked: HF_HUB_OFFLINE is set"),
+            "unset HF_HUB_OFFLINE to download models",
+        )];
+    }
+    let reached = match &hub.reached {
+        Ok(reached) => reached,
+        Err(problem) => {
+            let hint = format!("{}. Installed models work without the hub", problem.hint);
+            return vec![Finding::warning("hub", problem.what.clone(), hint)];
+        }
+    };
+    let there = format!("{endpoint} answers in {:.2} s", reached.seconds);
+    let from = hub
+        .token
+        .as_ref()
+        .map_or(String::new(), |source| format!(" (from {source})"));
+    vec![match &reached.token {
+        TokenState::None => Finding::ok("hub", format!("{there}; no token, which open models do not need")),
+        TokenState::Accepted { user } => Finding::ok("hub", format!("{there}; it knows the token{from} as {user}")),
+        TokenState::Refused => Finding::warning(
+            "hub",
+            format!("{there}, but refuses the token{from}"),
+            "make a new one at https://huggingface.co/settings/tokens, or unset it: open models need none",
+        ),
+    }]
+}
