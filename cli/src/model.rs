@@ -1,13 +1,16 @@
 //! From `--model` to a loaded engine.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use inferno_runtime::engine::{Engine, EngineOptions};
 use inferno_runtime::sampling::SamplingParams;
 use inferno_runtime::weights::Checkpoint;
-use inferno_runtime::{cpu::Precision, hub};
+use inferno_runtime::cpu::Precision;
+use inferno_runtime::hub::{self, HubError};
 
-use crate::args::{ModelArgs, SamplingArgs};
+use crate::args::{DownloadArgs, ModelArgs, SamplingArgs};
+use crate::commands::download;
 use crate::printer::{Printer, bytes, count};
 
 /// Name of the model inside this program.
@@ -15,7 +18,7 @@ pub(crate) const EMBEDDED: &str = "ember";
 
 /// What it is, and how to get a real one.
 const ABOUT_EMBEDDED: &str = "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, \
-not for facts.\nFor a real model name one: --model <folder | file.gguf | owner/name of the Hugging Face cache>";
+not for facts.\nFor a real model name one: --model <folder | file.gguf | owner/name of a model hub>";
 
 /// A small Llama of our own (cli/assets/README.md says what it is), so that `inferno play` answers at once.
 static EMBEDDED_GGUF: &[u8] = include_bytes!("../assets/default-model.gguf");
@@ -28,6 +31,28 @@ pub(crate) fn checkpoint(name: &str) -> anyhow::Result<Checkpoint> {
     Ok(Checkpoint::open(&hub::resolve(name)?)?)
 }
 
+/// Where a person sits at the terminal, a model that is not here is offered to be downloaded.
+fn offer(name: &str, printer: &Printer) -> anyhow::Result<()> {
+    let person = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if !person || name == EMBEDDED || !hub::looks_like_repository(name) {
+        return Ok(());
+    }
+    let error = match hub::resolve(name) {
+        Err(error @ (HubError::NotFound { .. } | HubError::Incomplete { .. })) => error,
+        _ => return Ok(()),
+    };
+    if !printer.ask(&format!("{name} is not complete on this machine. Download it?"))? {
+        return Err(error.into());
+    }
+    let args = DownloadArgs {
+        model: name.to_string(),
+        force: false,
+        offline: false,
+        json: false,
+    };
+    download::fetch(&args, printer).map(|_| ())
+}
+
 /// Loads a model and says in a line what came of it.
 pub(crate) fn load(
     name: &str,
@@ -35,6 +60,7 @@ pub(crate) fn load(
     precision: Precision,
     printer: &Printer,
 ) -> anyhow::Result<Engine> {
+    offer(name, printer)?;
     let options = EngineOptions {
         context: args.context.map(|tokens| tokens as usize),
         precision,

@@ -59,6 +59,14 @@ impl Printer {
         self.write_talk(&format!("{} {text}\n", self.paint("1;33", "warning:")));
     }
 
+    /// Asks the person at the terminal a question that `y` or `yes` answers; anything else is no.
+    pub(crate) fn ask(&self, question: &str) -> io::Result<bool> {
+        self.write_talk(&format!("{question} [y/N] "));
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// An error with what lies behind it.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let mut text = format!("{} {error}", self.paint("1;31", "error:"));

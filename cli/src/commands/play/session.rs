@@ -16,11 +16,9 @@ use signal_hook::consts::SIGINT;
 use super::reply::Reply;
 use super::show::Show;
 use crate::args::{AnswerArgs, ReasoningShown};
+use crate::interrupt::INTERRUPTED;
 use crate::model;
 use crate::printer::Printer;
-
-/// Exit code of a command ended by Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 pub(super) const SYSTEM: &str = "system";
 pub(super) const USER: &str = "user";
