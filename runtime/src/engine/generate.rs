@@ -120,6 +120,20 @@ impl Completion {
         (self.tokens.len() > 1 && seconds > 0.0).then(|| (self.tokens.len() - 1) as f64 / seconds)
     }
 
+    /// For who asks where the time goes.
+    fn log(&self) {
+        tracing::info!(
+            prompt = self.prompt_tokens,
+            cached = self.cached_tokens,
+            first_token = self.timings.first_token.as_secs_f32(),
+            prefill_rate = self.prefill_rate() as f32,
+            tokens = self.tokens.len(),
+            decode_rate = self.decode_rate().unwrap_or_default() as f32,
+            end = ?self.finish_reason,
+            "answered"
+        );
+    }
+
     /// Prompt tokens computed per second.
     pub fn prefill_rate(&self) -> f64 {
         (self.prompt_tokens - self.cached_tokens) as f64
@@ -140,9 +154,10 @@ impl Engine {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion> {
         let result = self.answer(prompt, params, on_event);
-        if result.is_err() {
+        match &result {
+            Ok(answer) => answer.log(),
             // Half a step may be in the cache: begin afresh next time.
-            self.forget();
+            Err(_) => self.forget(),
         }
         result
     }
@@ -264,10 +279,13 @@ impl Engine {
             }
             let end = prompt.len().min(done + PREFILL_CHUNK);
             let last = end == prompt.len();
+            let begin = Instant::now();
             let logits = self.run(
                 &prompt[done..end],
                 if last { Want::Last } else { Want::None },
             )?;
+            let seconds = begin.elapsed().as_secs_f32();
+            tracing::debug!(from = done, to = end, of = prompt.len(), seconds, "prefill");
             done = end;
             if last {
                 return Ok(Some(logits));

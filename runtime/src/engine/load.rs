@@ -33,6 +33,7 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn from_checkpoint(checkpoint: Checkpoint, options: &EngineOptions) -> Result<Self> {
         let begin = Instant::now();
+        let mut phases = Phases::from(begin);
         let architecture = select(models::ARCHITECTURES, checkpoint.config())?;
         let made_for = architecture.max_positions(checkpoint.config())?;
         let context = context(options.context, made_for)?;
@@ -44,7 +45,9 @@ impl Engine {
             tokenizer.set_eos(harmony.stops(tokenizer.eos()));
         }
         let template = template(&checkpoint)?;
+        phases.end("tokenizer and chat template");
         let (model, plan) = load_model(architecture, &checkpoint, options.precision)?;
+        phases.end("weights");
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
         tokenizer.check_vocab(vocab)?;
         let cache = KvCache::new(
@@ -53,6 +56,7 @@ impl Engine {
                 max_tokens: context,
             },
         )?;
+        phases.end("cache");
         let summary = summary(&plan, context, begin);
         tracing::info!(?summary, "loaded");
         Ok(Self {
@@ -68,6 +72,25 @@ impl Engine {
             held: None,
             summary,
         })
+    }
+}
+
+/// How long each part of loading takes, for who asks.
+struct Phases {
+    since: Instant,
+}
+
+impl From<Instant> for Phases {
+    fn from(since: Instant) -> Self {
+        Self { since }
+    }
+}
+
+impl Phases {
+    fn end(&mut self, phase: &str) {
+        let seconds = self.since.elapsed().as_secs_f32();
+        tracing::info!(seconds, "{phase} ready");
+        self.since = Instant::now();
     }
 }
 

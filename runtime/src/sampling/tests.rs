@@ -345,6 +345,16 @@ fn options_outside_their_range_are_refused_by_name() {
 }
 
 #[test]
+fn a_million_stop_strings_are_refused_at_once() {
+    let begin = std::time::Instant::now();
+    let error = params(|p| p.stop = vec!["x".into(); 1_000_000]).validate();
+    assert!(matches!(error, Err(SamplingError::OutOfRange { option: "stop", .. })));
+    let error = params(|p| p.stop = vec!["x".repeat(100 << 20)]).validate();
+    assert!(matches!(error, Err(SamplingError::OutOfRange { option: "stop", .. })));
+    assert!(begin.elapsed().as_secs() < 5);
+}
+
+#[test]
 fn generation_config_gives_defaults() {
     let json = br#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 0.1, "max_new_tokens": 9,
         "repetition_penalty": 1.1, "eos_token_id": [1, 2], "bos_token_id": 3, "pad_token_id": null, "other": {}}"#;
