@@ -138,7 +138,7 @@ pub(crate) struct SamplingArgs {
     pub(crate) frequency_penalty: Option<f32>,
 
     /// Seed of the random choice: the same seed gives the same answer.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
 
     /// End the answer at this text (may be given several times).
@@ -146,7 +146,7 @@ pub(crate) struct SamplingArgs {
     pub(crate) stop: Vec<String>,
 
     /// Longest answer in tokens.
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
 }
 

@@ -34,7 +34,7 @@ fn refused(flags: &[&str], reason: &str) {
 #[test]
 fn temperature_nan_negative_or_infinite_is_refused_and_1e_38_is_greedy() {
     for value in ["nan", "-1", "inf", "-inf", "1e39", "101"] {
-        refused(&["--temperature", value], "temperature");
+        refused(&[&format!("--temperature={value}")], "temperature");
     }
     let greedy = short(&["--temperature", "0"]);
     assert_eq!(short(&["--temperature", "1e-38"]), greedy);
@@ -44,7 +44,7 @@ fn temperature_nan_negative_or_infinite_is_refused_and_1e_38_is_greedy() {
 #[test]
 fn top_p_0_is_greedy_and_nan_or_above_1_is_refused() {
     for value in ["nan", "1.01", "-0.1", "inf"] {
-        refused(&["--top-p", value], "top_p");
+        refused(&[&format!("--top-p={value}")], "top_p");
     }
     let greedy = short(&["--temperature", "0"]);
     assert_eq!(short(&["--temperature", "2", "--top-p", "0"]), greedy);
@@ -70,7 +70,7 @@ fn min_p_1_keeps_the_likeliest() {
     let greedy = short(&["--temperature", "0"]);
     assert_eq!(short(&["--temperature", "2", "--min-p", "1"]), greedy);
     for value in ["nan", "1.5", "-1", "inf"] {
-        refused(&["--min-p", value], "min_p");
+        refused(&[&format!("--min-p={value}")], "min_p");
     }
 }
 
@@ -82,7 +82,7 @@ fn penalties_that_are_infinite_or_nan_are_refused() {
         ("--frequency-penalty", "frequency_penalty"),
     ] {
         for value in ["inf", "-inf", "nan", "1000"] {
-            refused(&[flag, value], name);
+            refused(&[&format!("{flag}={value}")], name);
         }
     }
     refused(&["--repetition-penalty", "0"], "repetition_penalty");
@@ -94,9 +94,8 @@ fn a_huge_max_tokens_ends_with_the_context() {
         "-n",
         "4294967295",
         "--json",
-        "--raw",
         "--temperature",
-        "2",
+        "0",
         "--context",
         "64",
     ]);
