@@ -17,7 +17,7 @@ use printer::Printer;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = Printer::new();
-    log_to_stderr();
+    log_to_stderr(&printer);
     if let Some(threads) = cli.threads {
         inferno_runtime::cpu::set_threads(usize::from(threads));
     }
@@ -58,7 +58,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// `INFERNO_LOG=debug` shows what the engine does; without it only warnings are shown.
-fn log_to_stderr() {
+fn log_to_stderr(printer: &Printer) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
         .with_env_var("INFERNO_LOG")
@@ -66,6 +66,7 @@ fn log_to_stderr() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(printer.colours())
         .without_time()
         .init();
 }

@@ -58,7 +58,8 @@ impl Desk {
 /// Numbers are `#`, and what belongs to this machine, this model's mood or this clock is left out.
 fn comparable(command: &str, output: &str) -> String {
     let mut text = String::new();
-    for line in output.lines() {
+    let progress = |line: &&str| line.split_whitespace().next().is_some_and(|word| word.ends_with('%'));
+    for line in output.lines().filter(|line| !progress(line)) {
         let mut words = line.split_whitespace();
         let about = (words.next(), words.next());
         let line = match about {

@@ -25,6 +25,8 @@ const MODELS: Duration = Duration::from_secs(30);
 
 /// Gathers all facts; with `deep` the hashes of all installed files too, which takes as long as reading them.
 pub(super) fn facts(deep: bool, printer: &Printer) -> anyhow::Result<Facts> {
+    // Before the kernels run: that starts the threads which are counted here.
+    let cpu = system::cpu();
     let kernels = Asked::new(LOCAL, || cpu::self_test().ok());
     let memory = Asked::new(LOCAL, system::memory);
     let cache = Asked::new(LOCAL, cache::look);
@@ -43,7 +45,7 @@ pub(super) fn facts(deep: bool, printer: &Printer) -> anyhow::Result<Facts> {
             architectures: ARCHITECTURES.len(),
         },
         system: system::system(),
-        cpu: system::cpu(),
+        cpu,
         kernels: kernels.answer(),
         memory: memory.answer(),
         cache: cache.answer(),

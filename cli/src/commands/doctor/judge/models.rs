@@ -42,9 +42,10 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn verified(repository: &Verification, deep: bool) -> Vec<Finding> {
     if deep && repository.findings.is_empty() {
         let what = format!(
-            "{}: {} files, {}, every hash is right",
+            "{}: {} file{}, {}, every hash is right",
             repository.name,
             repository.files,
+            if repository.files == 1 { "" } else { "s" },
             bytes(repository.bytes)
         );
         return vec![Finding::ok("models", what)];
