@@ -10,18 +10,46 @@ use inferno_runtime::{cpu::Precision, hub};
 use crate::args::{ModelArgs, SamplingArgs};
 use crate::printer::{Printer, bytes, count};
 
-/// Name of the model inside this program.
+/// Name of the model that is taken when none is named.
 pub(crate) const EMBEDDED: &str = "ember";
 
-/// A small Llama of our own (cli/assets/README.md says what it is), so that `inferno play` answers at once.
-static EMBEDDED_GGUF: &[u8] = include_bytes!("../assets/default-model.gguf");
+/// A small model of our own inside this program, so that `inferno play` answers at once (cli/assets/README.md).
+pub(crate) struct Embedded {
+    pub(crate) name: &'static str,
+    /// What it is, and how to get a real one.
+    pub(crate) about: &'static str,
+    gguf: &'static [u8],
+}
+
+/// The models inside this program.
+pub(crate) static EMBEDDED_MODELS: [Embedded; 2] = [
+    Embedded {
+        name: EMBEDDED,
+        about: "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, not for \
+                facts.\nFor a real model name one: inferno play --model <folder | file.gguf | owner/name of the Hugging Face \
+                cache>; ember-oss is a toy of OpenAI's architecture.",
+        gguf: include_bytes!("../assets/default-model.gguf"),
+    },
+    Embedded {
+        name: "ember-oss",
+        about: "ember-oss is a toy: a gpt-oss of 7 million parameters inside this program (8 experts, MXFP4), good for short \
+                stories and small talk, not for facts.\nFor a real one: inferno play --model openai/gpt-oss-20b",
+        gguf: include_bytes!("../assets/ember-oss.gguf"),
+    },
+];
+
+/// The embedded model of this name, unless a file or folder has it.
+pub(crate) fn embedded(name: &str) -> Option<&'static Embedded> {
+    let found = EMBEDDED_MODELS.iter().find(|model| model.name == name);
+    found.filter(|_| !Path::new(name).exists())
+}
 
 /// Opens a model's files by its name on the command line.
 pub(crate) fn checkpoint(name: &str) -> anyhow::Result<Checkpoint> {
-    if name == EMBEDDED && !Path::new(name).exists() {
-        return Ok(Checkpoint::from_gguf_bytes(EMBEDDED, EMBEDDED_GGUF)?);
+    match embedded(name) {
+        Some(model) => Ok(Checkpoint::from_gguf_bytes(model.name, model.gguf)?),
+        None => Ok(Checkpoint::open(&hub::resolve(name)?)?),
     }
-    Ok(Checkpoint::open(&hub::resolve(name)?)?)
 }
 
 /// Loads a model and says in a line what came of it.

@@ -152,7 +152,8 @@ def check(case):
     """Compares the case with the numpy oracle (float64); its spec is found as the engine finds it."""
     from oracle.judge import judge
     error, unused = judge(GOLDEN / case.name)
-    verdict = "ok  " if error < 2e-5 and not unused else "FAIL"
+    bound = 2e-5 if case.tokens <= 256 else 1e-4               # transformers' f32 angles; as in tests/src/golden
+    verdict = "ok  " if error < bound and not unused else "FAIL"
     print(f"  {verdict} oracle {case.name} rel err {error:.1e}" + (f" unused {unused[:4]}" if unused else ""))
     return verdict == "ok  "
 

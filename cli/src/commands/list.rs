@@ -9,7 +9,7 @@ use inferno_runtime::weights::Checkpoint;
 use serde::Serialize;
 
 use crate::args::ListArgs;
-use crate::model::{self, EMBEDDED};
+use crate::model::{self, EMBEDDED_MODELS};
 use crate::printer::{Printer, bytes};
 
 #[derive(Serialize)]
@@ -36,7 +36,10 @@ struct Architecture {
 }
 
 pub(crate) fn run(args: &ListArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let mut models = vec![describe(EMBEDDED.into(), None, model::checkpoint(EMBEDDED))];
+    let embedded = EMBEDDED_MODELS.iter().map(|model| model.name);
+    let mut models: Vec<Model> = embedded
+        .map(|name| describe(name.into(), None, model::checkpoint(name)))
+        .collect();
     for installed in hub::installed() {
         let checkpoint = Checkpoint::open(&installed.path).map_err(anyhow::Error::from);
         models.push(describe(

@@ -14,7 +14,7 @@ use inferno_runtime::hub;
 use self::input::{Editor, Input};
 use self::session::Session;
 use crate::args::PlayArgs;
-use crate::model::{self, EMBEDDED};
+use crate::model::{self, EMBEDDED, EMBEDDED_MODELS};
 use crate::printer::Printer;
 
 /// A message from a pipe: far more than any context holds, far less than memory.
@@ -34,8 +34,8 @@ pub(crate) fn run(args: &PlayArgs, printer: &Printer) -> anyhow::Result<ExitCode
         Some(read_pipe()?)
     };
     let engine = model::load(&name, &args.model, Precision::Fast, printer)?;
-    if name == EMBEDDED {
-        printer.aside(ABOUT_EMBEDDED);
+    if let Some(embedded) = model::embedded(&name) {
+        printer.aside(embedded.about);
     }
     let mut session = Session::new(name, engine, args, *printer)?;
     match piped {
@@ -43,10 +43,6 @@ pub(crate) fn run(args: &PlayArgs, printer: &Printer) -> anyhow::Result<ExitCode
         None => converse(&mut session, printer),
     }
 }
-
-/// What the model inside this program is, and how to get a real one.
-const ABOUT_EMBEDDED: &str = "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, \
-not for facts.\nFor a real model name one: inferno play --model <folder | file.gguf | owner/name of the Hugging Face cache>";
 
 fn read_pipe() -> anyhow::Result<String> {
     let mut bytes = Vec::new();
@@ -74,16 +70,25 @@ fn read_pipe() -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Lets a person choose among the installed models; without any, the embedded one it is.
+/// Lets a person choose among the models here; with nothing but the embedded ones, the first of these it is.
 fn pick(printer: &Printer) -> anyhow::Result<String> {
     let installed = hub::installed();
     if installed.is_empty() {
         return Ok(EMBEDDED.to_string());
     }
+    let inside = EMBEDDED_MODELS.iter().map(|model| {
+        (
+            format!("{} (inside this program)", model.name),
+            model.name.to_string(),
+        )
+    });
+    let outside = installed
+        .iter()
+        .map(|model| (model.name.clone(), model.path.display().to_string()));
+    let choices: Vec<(String, String)> = inside.chain(outside).collect();
     printer.talk("Which model?");
-    printer.talk(&format!("  0  {EMBEDDED} (inside this program)"));
-    for (index, model) in installed.iter().enumerate() {
-        printer.talk(&format!("  {}  {}", index + 1, model.name));
+    for (index, (shown, _)) in choices.iter().enumerate() {
+        printer.talk(&format!("  {index}  {shown}"));
     }
     loop {
         io::stderr().write_all(b"number [0]: ")?;
@@ -91,19 +96,16 @@ fn pick(printer: &Printer) -> anyhow::Result<String> {
         if io::stdin().read_line(&mut line)? == 0 {
             bail!("no model was chosen");
         }
-        match line.trim() {
-            "" | "0" => return Ok(EMBEDDED.to_string()),
-            text => match text
-                .parse::<usize>()
-                .ok()
-                .and_then(|number| installed.get(number.wrapping_sub(1)))
-            {
-                Some(model) => return Ok(model.path.display().to_string()),
-                None => printer.talk(&format!(
-                    "please type a number from 0 to {}",
-                    installed.len()
-                )),
-            },
+        let number = match line.trim() {
+            "" => Some(0),
+            text => text.parse::<usize>().ok(),
+        };
+        match number.and_then(|number| choices.get(number)) {
+            Some((_, name)) => return Ok(name.clone()),
+            None => printer.talk(&format!(
+                "please type a number from 0 to {}",
+                choices.len() - 1
+            )),
         }
     }
 }
