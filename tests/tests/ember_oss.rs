@@ -36,11 +36,16 @@ struct Expected {
 
 impl Expected {
     fn read() -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ember-oss/expected.safetensors");
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ember-oss/expected.safetensors");
         let tensors = safetensors::load(file, &Device::Cpu).unwrap();
         let floats = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
         let integers = |name: &str| -> Vec<i64> {
-            tensors[name].to_dtype(DType::I64).unwrap().to_vec1().unwrap()
+            tensors[name]
+                .to_dtype(DType::I64)
+                .unwrap()
+                .to_vec1()
+                .unwrap()
         };
         Self {
             tokens: integers("input_ids").iter().map(|id| *id as u32).collect(),
@@ -56,10 +61,20 @@ fn logits(tokens: &[u32], size: usize, precision: Precision) -> Vec<f32> {
     let checkpoint = Checkpoint::open(&path()).unwrap();
     let architecture = select(ARCHITECTURES, checkpoint.config()).unwrap();
     let (model, plan) = load_model(architecture, &checkpoint, precision).unwrap();
-    let mut cache = KvCache::new(&plan.kv, KvCacheOptions { max_tokens: CONTEXT }).unwrap();
+    let mut cache = KvCache::new(
+        &plan.kv,
+        KvCacheOptions {
+            max_tokens: CONTEXT,
+        },
+    )
+    .unwrap();
     let sequence = cache.open(CONTEXT).unwrap();
     let calls = tokens.chunks(size).flat_map(|tokens| {
-        let run = Run { sequence, tokens, logits: Want::All };
+        let run = Run {
+            sequence,
+            tokens,
+            logits: Want::All,
+        };
         let mut step = Step::new(&mut cache, &[run]).unwrap();
         model.forward(&mut step).unwrap().to_vec().unwrap()
     });
@@ -85,11 +100,25 @@ fn its_weights_are_stored_as_gpt_oss_is() {
     let dtype = |name: &str| checkpoint.tensor(name).unwrap().dtype.clone();
     for part in ["gate", "up", "down"] {
         let name = format!("blk.7.ffn_{part}_exps.weight");
-        assert_eq!(dtype(&name), StoredDtype::Weight(WeightDtype::Mxfp4), "{name}");
+        assert_eq!(
+            dtype(&name),
+            StoredDtype::Weight(WeightDtype::Mxfp4),
+            "{name}"
+        );
     }
-    assert_eq!(dtype("output.weight"), StoredDtype::Weight(WeightDtype::Q8_0));
-    assert_eq!(dtype("blk.0.attn_sinks.weight"), StoredDtype::Weight(WeightDtype::F32));
-    assert!(checkpoint.total_bytes() < 5_500_000, "{}", checkpoint.total_bytes());
+    assert_eq!(
+        dtype("output.weight"),
+        StoredDtype::Weight(WeightDtype::Q8_0)
+    );
+    assert_eq!(
+        dtype("blk.0.attn_sinks.weight"),
+        StoredDtype::Weight(WeightDtype::F32)
+    );
+    assert!(
+        checkpoint.total_bytes() < 5_500_000,
+        "{}",
+        checkpoint.total_bytes()
+    );
 }
 
 #[test]
@@ -102,9 +131,15 @@ fn its_numbers_are_those_of_transformers() {
         let error = relative_error(last, &expected.logits);
         assert!(error < LONG_TOLERANCE, "calls of {size}: {error:.1e}");
         let ours = losses(&logits, &expected.tokens);
-        let off = ours.iter().zip(&expected.losses).map(|(a, b)| (a - b).abs());
+        let off = ours
+            .iter()
+            .zip(&expected.losses)
+            .map(|(a, b)| (a - b).abs());
         let worst = off.fold(0.0, f32::max);
-        assert!(worst < 2e-3, "calls of {size}: a loss is {worst:.1e} nats off");
+        assert!(
+            worst < 2e-3,
+            "calls of {size}: a loss is {worst:.1e} nats off"
+        );
     }
 }
 
@@ -117,7 +152,10 @@ fn it_predicts_english_that_it_has_not_seen() {
     let learned = ours.iter().zip(&expected.learned).filter(|(_, on)| **on);
     let learned: Vec<f64> = learned.map(|(loss, _)| f64::from(*loss)).collect();
     let mean = learned.iter().sum::<f64>() / learned.len() as f64;
-    assert!(learned.len() > 200 && mean < LARGEST_LOSS, "{mean:.3} nats a token");
+    assert!(
+        learned.len() > 200 && mean < LARGEST_LOSS,
+        "{mean:.3} nats a token"
+    );
 }
 
 /// What it writes to a request, as it writes it: markers included, greedily.
@@ -151,23 +189,35 @@ fn it_thinks_answers_in_english_and_ends() {
     let (completion, text) = answer("medium", None, "Tell me a story about a brave fox.");
     assert_eq!(completion.finish_reason, FinishReason::Stop, "{text}");
     let rest = text.strip_prefix("<|channel|>analysis<|message|>");
-    let (analysis, rest) = rest.and_then(|rest| rest.split_once("<|end|>")).expect(&text);
+    let (analysis, rest) = rest
+        .and_then(|rest| rest.split_once("<|end|>"))
+        .expect(&text);
     assert!(analysis.contains("story about a brave fox"), "{analysis}");
-    let story = rest.strip_prefix("<|start|>assistant<|channel|>final<|message|>").expect(&text);
+    let story = rest
+        .strip_prefix("<|start|>assistant<|channel|>final<|message|>")
+        .expect(&text);
     let words: Vec<&str> = story.split_whitespace().collect();
     assert!(story.contains("fox") && words.len() > 30, "{story}");
-    assert!(story.ends_with(['.', '!', '"']) && !story.contains("<|"), "{story}");
+    assert!(
+        story.ends_with(['.', '!', '"']) && !story.contains("<|"),
+        "{story}"
+    );
     let mut distinct = words.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    assert!(10 * distinct.len() > 4 * words.len(), "it repeats itself: {story}");
+    assert!(
+        10 * distinct.len() > 4 * words.len(),
+        "it repeats itself: {story}"
+    );
 }
 
 #[test]
 fn low_effort_answers_at_once() {
     let (completion, text) = answer("low", None, "What is a garden?");
     assert_eq!(completion.finish_reason, FinishReason::Stop, "{text}");
-    let answer = text.strip_prefix("<|channel|>final<|message|>").expect(&text);
+    let answer = text
+        .strip_prefix("<|channel|>final<|message|>")
+        .expect(&text);
     assert!(answer.to_lowercase().contains("garden"), "{answer}");
 }
 

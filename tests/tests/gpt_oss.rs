@@ -37,7 +37,10 @@ fn gpt_oss_20b_has_the_tensors_of_its_published_index() {
     assert_eq!(plan.parameters(), 20_914_757_184);
     let shape = |name: &str| {
         let found = plan.tensors.iter().find(|tensor| tensor.name == name);
-        found.unwrap_or_else(|| panic!("{name} is missing")).shape.clone()
+        found
+            .unwrap_or_else(|| panic!("{name} is missing"))
+            .shape
+            .clone()
     };
     let layer = |name: &str| shape(&format!("model.layers.23.{name}"));
     assert_eq!(shape("model.embed_tokens.weight"), [201_088, 2880]);
@@ -67,6 +70,10 @@ fn sliding_layers_keep_no_more_than_their_window() {
     assert_eq!(plan.kv.len(), 24);
     for (layer, kv) in plan.kv.iter().enumerate() {
         let window = (layer % 2 == 0).then_some(128);
-        assert_eq!((kv.heads, kv.k_dim, kv.window), (8, 64, window), "layer {layer}");
+        assert_eq!(
+            (kv.heads, kv.k_dim, kv.window),
+            (8, 64, window),
+            "layer {layer}"
+        );
     }
 }

@@ -332,7 +332,9 @@ mod tests {
             })
             .collect();
         assert!(
-            expected.iter().any(|bits| bits & 0x7f80_0000 == 0 && bits & 0x7f_ffff != 0),
+            expected
+                .iter()
+                .any(|bits| bits & 0x7f80_0000 == 0 && bits & 0x7f_ffff != 0),
             "no subnormal number is among them"
         );
         let packed = [
@@ -343,7 +345,12 @@ mod tests {
         let plain = [("plain", "up", Dtype::BF16)];
         assert!(read(&forms, &plain, GPT_OSS) == expected, "transposed bf16");
         let gguf = forms.tensor("gguf").unwrap();
-        let gguf = Matrix::new(2 * rows, cols, WeightDtype::Mxfp4, gguf.data().to_vec().into());
+        let gguf = Matrix::new(
+            2 * rows,
+            cols,
+            WeightDtype::Mxfp4,
+            gguf.data().to_vec().into(),
+        );
         assert!(bits(&gguf.unwrap()) == expected, "GGUF type 39");
     }
 
