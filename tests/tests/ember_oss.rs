@@ -223,6 +223,9 @@ fn low_effort_answers_at_once() {
 
 #[test]
 fn the_developer_is_heard() {
-    let (_, text) = answer("low", Some("Your name is Pixel."), "What is your name?");
-    assert!(text.contains("Pixel"), "{text}");
+    let instruction = r#"Begin every answer with "Of course!""#;
+    let (_, text) = answer("medium", Some(instruction), "What is a garden?");
+    assert!(text.contains("final<|message|>Of course! "), "{text}");
+    let (_, text) = answer("medium", None, "What is a garden?");
+    assert!(!text.contains("Of course!"), "{text}");
 }
