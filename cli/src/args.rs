@@ -95,8 +95,8 @@ pub(crate) enum Command {
 /// Which model to open, and how.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Model: owner/name of an installed one, a folder with config.json and *.safetensors, a .gguf file, or `ember` for
-    /// the small one inside this program.
+    /// Model: owner/name of an installed one, a folder with config.json and *.safetensors, a .gguf file, or `ember` or
+    /// `ember-oss` for the small ones inside this program.
     #[arg(short, long, value_name = "MODEL", env = "INFERNO_MODEL")]
     pub(crate) model: Option<String>,
 
@@ -305,7 +305,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember`.
+    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember` or `ember-oss`.
     pub(crate) model: String,
 
     /// Context length, in tokens, for which memory is estimated [default: what the model was made for].
@@ -345,7 +345,7 @@ pub(crate) struct PerplexityArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember` [default: ember].
+    /// Model: owner/name of an installed one, a folder, a .gguf file, or `ember` or `ember-oss` [default: ember].
     #[arg(short, long, value_name = "MODEL", conflicts_with = "random")]
     pub(crate) model: Option<String>,
 

@@ -13,28 +13,52 @@ use crate::args::{DownloadArgs, ModelArgs, SamplingArgs};
 use crate::commands::download;
 use crate::printer::{Printer, bytes, count};
 
-/// Name of the model inside this program.
+/// Name of the model that is taken when none is named.
 pub(crate) const EMBEDDED: &str = "ember";
 
-/// What it is, and how to get a real one.
-const ABOUT_EMBEDDED: &str = "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, \
-not for facts.\nFor a real model name one: --model <folder | file.gguf | owner/name of a model hub>";
+/// A small model of our own inside this program, so that `inferno play` answers at once (cli/assets/README.md).
+pub(crate) struct Embedded {
+    pub(crate) name: &'static str,
+    /// What it is, and how to get a real one.
+    pub(crate) about: &'static str,
+    gguf: &'static [u8],
+}
 
-/// A small Llama of our own (cli/assets/README.md says what it is), so that `inferno play` answers at once.
-static EMBEDDED_GGUF: &[u8] = include_bytes!("../assets/default-model.gguf");
+/// The models inside this program.
+pub(crate) static EMBEDDED_MODELS: [Embedded; 2] = [
+    Embedded {
+        name: EMBEDDED,
+        about: "ember is a toy: a 4-million-parameter Llama inside this program, good for short stories and small talk, not for \
+                facts.\nFor a real model name one: --model <folder | file.gguf | owner/name of a model hub>; ember-oss is a toy of \
+                OpenAI's architecture.",
+        gguf: include_bytes!("../assets/default-model.gguf"),
+    },
+    Embedded {
+        name: "ember-oss",
+        about: "ember-oss is a toy: a gpt-oss of 7 million parameters inside this program (8 experts, MXFP4), good for short \
+                stories and small talk, not for facts.\nFor a real one: --model openai/gpt-oss-20b",
+        gguf: include_bytes!("../assets/ember-oss.gguf"),
+    },
+];
+
+/// The embedded model of this name, unless a file or folder has it.
+pub(crate) fn embedded(name: &str) -> Option<&'static Embedded> {
+    let found = EMBEDDED_MODELS.iter().find(|model| model.name == name);
+    found.filter(|_| !Path::new(name).exists())
+}
 
 /// Opens a model's files by its name on the command line.
 pub(crate) fn checkpoint(name: &str) -> anyhow::Result<Checkpoint> {
-    if name == EMBEDDED && !Path::new(name).exists() {
-        return Ok(Checkpoint::from_gguf_bytes(EMBEDDED, EMBEDDED_GGUF)?);
+    match embedded(name) {
+        Some(model) => Ok(Checkpoint::from_gguf_bytes(model.name, model.gguf)?),
+        None => Ok(Checkpoint::open(&hub::resolve(name)?)?),
     }
-    Ok(Checkpoint::open(&hub::resolve(name)?)?)
 }
 
 /// Where a person sits at the terminal, a model that is not here is offered to be downloaded.
 fn offer(name: &str, printer: &Printer) -> anyhow::Result<()> {
     let person = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !person || name == EMBEDDED || !hub::looks_like_repository(name) {
+    if !person || embedded(name).is_some() || !hub::looks_like_repository(name) {
         return Ok(());
     }
     let error = match hub::resolve(name) {
@@ -67,8 +91,8 @@ pub(crate) fn load(
     };
     let engine = Engine::from_checkpoint(checkpoint(name)?, &options)?;
     printer.aside(&summary(name, &engine));
-    if name == EMBEDDED {
-        printer.aside(ABOUT_EMBEDDED);
+    if let Some(embedded) = embedded(name) {
+        printer.aside(embedded.about);
     }
     Ok(engine)
 }

@@ -193,7 +193,7 @@ fn bad_input_is_refused_with_the_reason() {
 fn list_names_the_architectures() {
     let output = run(&["list"], "");
     assert_eq!(output.code, 0, "{}", output.stderr);
-    for name in ["ember", "llama", "qwen3_moe", "gemma3"] {
+    for name in ["ember", "ember-oss", "llama", "qwen3_moe", "gemma3"] {
         assert!(output.stdout.contains(name), "{}", output.stdout);
     }
     let value: serde_json::Value =

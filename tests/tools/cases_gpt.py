@@ -69,11 +69,14 @@ GPT_OSS = [
     Case("gpt-oss-top-1-of-8", gpt_oss(num_local_experts=8, num_experts_per_tok=1, experts_per_token=1, **SMALL), tokens=40),
     Case("gpt-oss-rope-absent", gpt_oss(rope_theta=..., rope_scaling=..., **SMALL), tokens=40),
     Case("gpt-oss-truncate", gpt_oss(yarn(64, truncate=True), **SMALL), tokens=40),
+    Case("gpt-oss-one-token", gpt_oss(**MXFP4), tokens=1, mxfp4=True),
     Case("gpt-oss-window-127", gpt_oss(**MXFP4), tokens=127, mxfp4=True),
     Case("gpt-oss-window-128", gpt_oss(**MXFP4), tokens=128, mxfp4=True),
     Case("gpt-oss-window-129", gpt_oss(**MXFP4), tokens=129, mxfp4=True),
     Case("gpt-oss-t300", gpt_oss(yarn(256), v5=True), tokens=300),
     Case("gpt-oss-t700-beyond-original", gpt_oss(yarn(512), **MXFP4, head_dim=64, num_attention_heads=2, num_key_value_heads=1), tokens=700, mxfp4=True),
+    Case("gpt-oss-t4095-beyond-original", gpt_oss(yarn(1024), **MXFP4), tokens=4095, last=8, mxfp4=True),
+    Case("gpt-oss-t4097-beyond-original", gpt_oss(yarn(4096), **MXFP4), tokens=4097, last=8, mxfp4=True),
     Case("gpt-oss-t520-8-heads", gpt_oss(yarn(4096), num_attention_heads=8, num_key_value_heads=1), tokens=520),
 ]
 

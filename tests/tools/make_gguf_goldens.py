@@ -24,6 +24,7 @@ CASES = {
     "llama-gqa-tied-v5": "llama", "llama-llama3-v4": "llama", "llama-yarn-v4": "llama", "llama-9-heads-3-kv": "llama", "mistral-window-null": "llama",
     "qwen2-mha-yarn": "qwen2", "qwen3-plain-v4": "qwen3", "qwen3moe-renorm-v4": "qwen3moe", "gemma3-scalar-is-head-dim": "gemma3", "olmo2-gqa-v5": "olmo2",
     "phi3-longrope-long": "phi3", "phi3-longrope-short": "phi3", "phi3-partial-v5": "phi3", "gpt2-plain": "gpt2", "gpt-oss-mxfp4": "gpt-oss", "gpt-oss-not-square": "gpt-oss",
+    "gpt-oss-t4097-beyond-original": "gpt-oss",
 }
 LLAMA = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
          "self_attn.k_norm": "attn_k_norm", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",

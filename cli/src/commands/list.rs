@@ -10,7 +10,7 @@ use inferno_runtime::weights::Checkpoint;
 use serde::Serialize;
 
 use crate::args::ListArgs;
-use crate::model::{self, EMBEDDED};
+use crate::model::{self, EMBEDDED_MODELS};
 use crate::printer::{Printer, bytes};
 
 #[derive(Serialize)]
@@ -60,7 +60,10 @@ struct Architecture {
 
 pub(crate) fn run(args: &ListArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
     let memory = machine::memory();
-    let mut models = vec![embedded(memory)];
+    let mut models: Vec<Model> = EMBEDDED_MODELS
+        .iter()
+        .map(|model| embedded(model.name, memory))
+        .collect();
     models.extend(hub::installed().iter().map(|one| installed(one, memory)));
     let known = |one: &inferno_runtime::nn::Architecture| Architecture {
         name: one.name,
@@ -80,11 +83,11 @@ pub(crate) fn run(args: &ListArgs, printer: &Printer) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn embedded(memory: Option<Memory>) -> Model {
-    let checkpoint = model::checkpoint(EMBEDDED);
+fn embedded(name: &str, memory: Option<Memory>) -> Model {
+    let checkpoint = model::checkpoint(name);
     let bytes = checkpoint.as_ref().map_or(0, Checkpoint::total_bytes);
     let loads = checkpoint.and_then(|checkpoint| loads(&checkpoint, memory));
-    with(EMBEDDED.into(), None, bytes, loads)
+    with(name.into(), None, bytes, loads)
 }
 
 fn installed(model: &Installed, memory: Option<Memory>) -> Model {

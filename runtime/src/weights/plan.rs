@@ -157,8 +157,10 @@ pub struct PlannedTensor {
     pub at: &'static str,
     /// How the file stores it; `None` without a file, or when it is missing.
     pub dtype: Option<StoredDtype>,
-    /// Its bytes in the file.
+    /// Its bytes in the file, or of random weights.
     pub bytes: usize,
+    /// Weights in it: two in a byte of MXFP4 nibbles, none in their scales.
+    pub parameters: u64,
 }
 
 impl fmt::Display for PlannedTensor {
@@ -221,25 +223,18 @@ impl Plan {
         (!self.problems.is_empty()).then(|| report(self.architecture, &self.problems))
     }
 
-    /// Elements of all tensors.
+    /// Weights of all tensors.
     #[must_use]
     pub fn parameters(&self) -> u64 {
-        let elements = |tensor: &PlannedTensor| {
-            tensor
-                .shape
-                .iter()
-                .fold(1_u64, |product, dim| product.saturating_mul(*dim as u64))
-        };
-        self.tensors
-            .iter()
-            .map(elements)
-            .fold(0, u64::saturating_add)
+        let parameters = self.tensors.iter().map(|tensor| tensor.parameters);
+        parameters.fold(0, u64::saturating_add)
     }
 
-    /// Bytes of all tensors in the file.
+    /// Bytes of all tensors.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
-        self.tensors.iter().map(|tensor| tensor.bytes as u64).sum()
+        let bytes = self.tensors.iter().map(|tensor| tensor.bytes as u64);
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// Bytes of the KV cache for a sequence of so many tokens.

@@ -28,6 +28,18 @@ impl Generator {
     }
 }
 
+/// Bytes of a random tensor.
+pub(super) fn bytes_of(shape: &[usize], packed: bool) -> usize {
+    let each = match shape.len() {
+        _ if packed => 1,
+        0 | 1 => size_of::<f32>(),
+        _ => size_of::<half::bf16>(),
+    };
+    shape
+        .iter()
+        .fold(each, |product, dim| product.saturating_mul(*dim))
+}
+
 /// A tensor of numbers: vectors around 1 for `.weight` (norms) and around 0 else, in f32; matrices in bf16, scaled so that
 /// activations neither grow nor shrink. `None` if there is no memory for it.
 pub(super) fn numbers(seed: u64, name: &str, shape: &[usize]) -> Option<StoredTensor> {
@@ -69,13 +81,14 @@ pub(super) fn bytes(seed: u64, name: &str, shape: &[usize], nibbles: bool) -> Op
     // An MXFP4 number has a root mean square of about 3.
     let inputs = shape.last().map_or(1.0, |blocks| 32.0 * *blocks as f32);
     let scale = (127.0 - (3.0 * inputs.sqrt()).log2().round()) as u8;
-    data.extend((0..count).map(|_| {
-        if nibbles {
-            (generator.next() >> 56) as u8
-        } else {
-            scale
+    if nibbles {
+        while data.len() < count {
+            let eight = generator.next().to_le_bytes();
+            data.extend_from_slice(&eight[..eight.len().min(count - data.len())]);
         }
-    }));
+    } else {
+        data.resize(count, scale);
+    }
     let dtype = StoredDtype::Raw(::safetensors::Dtype::U8);
     Some(StoredTensor {
         shape: shape.to_vec(),
@@ -101,6 +114,18 @@ mod tests {
         assert_eq!(make(1, "a").data[..], make(1, "a").data[..]);
         assert_ne!(make(1, "a").data[..], make(2, "a").data[..]);
         assert_ne!(make(1, "a").data[..], make(1, "b").data[..]);
+    }
+
+    #[test]
+    fn as_many_bytes_as_were_planned() {
+        for shape in [&[7][..], &[3, 8], &[2, 3, 8]] {
+            let made = numbers(1, "a", shape).unwrap();
+            assert_eq!(made.data.len(), bytes_of(shape, false), "{shape:?}");
+        }
+        for nibbles in [true, false] {
+            let made = bytes(1, "a", &[3, 5, 7], nibbles).unwrap();
+            assert_eq!(made.data.len(), bytes_of(&[3, 5, 7], true));
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn by_name(checkpoint: &Checkpoint, name: &str) -> Option<LoadError> {
         "weight_scale" if has("weight_packed").is_some() || has("weight_scale_2").is_some() => {
             return None;
         }
-        "weight_scale" if is("weight", ::safetensors::Dtype::I8) => "int8 (compressed_float)",
+        "weight_scale" if is("weight", ::safetensors::Dtype::I8) => "compressed-tensors INT8",
         "weight_scale" | "qscale_weight" => "compressed_float",
         "SCB" | "absmax" => "bitsandbytes",
         _ if last.ends_with("_blocks")

@@ -22,7 +22,7 @@ pub(super) use self::session::Session;
 use self::input::{Editor, Input};
 use super::run;
 use crate::args::PlayArgs;
-use crate::model::{self, EMBEDDED};
+use crate::model::{self, EMBEDDED, EMBEDDED_MODELS};
 use crate::printer::Printer;
 use crate::text;
 
@@ -45,16 +45,25 @@ pub(crate) fn run(args: &PlayArgs, printer: &Printer) -> anyhow::Result<ExitCode
     converse(&mut session, printer)
 }
 
-/// Lets a person choose among the installed models; without any, the embedded one it is.
+/// Lets a person choose among the models here; with nothing but the embedded ones, the first of these it is.
 fn pick(printer: &Printer) -> anyhow::Result<String> {
     let installed = hub::installed();
     if installed.is_empty() {
         return Ok(EMBEDDED.to_string());
     }
+    let inside = EMBEDDED_MODELS.iter().map(|model| {
+        (
+            format!("{} (inside this program)", model.name),
+            model.name.to_string(),
+        )
+    });
+    let outside = installed
+        .iter()
+        .map(|model| (model.name.clone(), model.path.display().to_string()));
+    let choices: Vec<(String, String)> = inside.chain(outside).collect();
     printer.talk("Which model?");
-    printer.talk(&format!("  0  {EMBEDDED} (inside this program)"));
-    for (index, model) in installed.iter().enumerate() {
-        printer.talk(&format!("  {}  {}", index + 1, model.name));
+    for (index, (shown, _)) in choices.iter().enumerate() {
+        printer.talk(&format!("  {index}  {shown}"));
     }
     loop {
         io::stderr().write_all(b"number [0]: ")?;
@@ -62,19 +71,16 @@ fn pick(printer: &Printer) -> anyhow::Result<String> {
         if io::stdin().read_line(&mut line)? == 0 {
             bail!("no model was chosen");
         }
-        match line.trim() {
-            "" | "0" => return Ok(EMBEDDED.to_string()),
-            text => match text
-                .parse::<usize>()
-                .ok()
-                .and_then(|number| installed.get(number.wrapping_sub(1)))
-            {
-                Some(model) => return Ok(model.path.display().to_string()),
-                None => printer.talk(&format!(
-                    "please type a number from 0 to {}",
-                    installed.len()
-                )),
-            },
+        let number = match line.trim() {
+            "" => Some(0),
+            text => text.parse::<usize>().ok(),
+        };
+        match number.and_then(|number| choices.get(number)) {
+            Some((_, name)) => return Ok(name.clone()),
+            None => printer.talk(&format!(
+                "please type a number from 0 to {}",
+                choices.len() - 1
+            )),
         }
     }
 }

@@ -265,7 +265,94 @@ fn repacked(blocks: &[u8], scales: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use ::safetensors::{Dtype, SafeTensors};
+
     use super::*;
+    use crate::cpu::Precision;
+    use crate::nn::experts::tests::{ARCHITECTURE, name};
+    use crate::weights::testing::{checkpoint, floats, zeros};
+    use crate::weights::{Mode, Source as From};
+
+    /// Experts in each form and what transformers makes of them (mxfp4_experts.py).
+    const FORMS: &[u8] = include_bytes!("../../../tests/fixtures/mxfp4_experts.safetensors");
+    const SHAPE: [usize; 2] = [96, 64];
+    const GPT_OSS: Storage = Storage {
+        weight: "{P}",
+        bias: None,
+        transposed: true,
+        transposed_only: None,
+        flat: false,
+        mxfp4: Some(Mxfp4Storage {
+            blocks: "{P}_blocks",
+            scales: "{P}_scales",
+            bias: None,
+        }),
+    };
+
+    /// The bits of every weight of two experts, `[expert][out][in]`, read from a checkpoint with these tensors.
+    fn read(forms: &SafeTensors, tensors: &[(&str, &str, Dtype)], storage: Storage) -> Vec<u32> {
+        let mut all = vec![floats("embed.weight", &[1, 1], &[0.0])];
+        for (form, name, dtype) in tensors {
+            let form = forms.tensor(form).unwrap();
+            let mut stored = zeros(name, *dtype, form.shape());
+            stored.fill(form.data().to_vec());
+            all.push(stored);
+        }
+        let (_folder, checkpoint) = checkpoint("{}", &all);
+        let mode = Mode::Loading(Precision::Exact);
+        let from = From::Checkpoint(&checkpoint);
+        let w = Weights::new(&ARCHITECTURE, checkpoint.config(), from, mode).unwrap();
+        let source = Source {
+            w: &w,
+            storage,
+            count: 2,
+            bias: false,
+        };
+        let experts = source.projections(name("up"), SHAPE, None).unwrap();
+        let matrices = experts.iter().flat_map(|expert| &expert.matrices);
+        matrices.flat_map(bits).collect()
+    }
+
+    fn bits(matrix: &Matrix) -> Vec<u32> {
+        let values = matrix.to_f32().unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn every_form_has_the_bits_of_transformers() {
+        let forms = SafeTensors::deserialize(FORMS).unwrap();
+        let plain = forms.tensor("plain").unwrap();
+        let [rows, cols] = SHAPE;
+        let expected: Vec<u32> = (0..2 * rows * cols)
+            .map(|at| {
+                let (expert, row, col) = (at / (rows * cols), at / cols % rows, at % cols);
+                let place = (expert * cols + col) * rows + row;
+                u32::from(plain.data()[2 * place]) << 16
+                    | u32::from(plain.data()[2 * place + 1]) << 24
+            })
+            .collect();
+        assert!(
+            expected
+                .iter()
+                .any(|bits| bits & 0x7f80_0000 == 0 && bits & 0x7f_ffff != 0),
+            "no subnormal number is among them"
+        );
+        let packed = [
+            ("blocks", "up_blocks", Dtype::U8),
+            ("scales", "up_scales", Dtype::U8),
+        ];
+        assert!(read(&forms, &packed, GPT_OSS) == expected, "MXFP4 blocks");
+        let plain = [("plain", "up", Dtype::BF16)];
+        assert!(read(&forms, &plain, GPT_OSS) == expected, "transposed bf16");
+        let gguf = forms.tensor("gguf").unwrap();
+        let gguf = Matrix::new(
+            2 * rows,
+            cols,
+            WeightDtype::Mxfp4,
+            gguf.data().to_vec().into(),
+        );
+        assert!(bits(&gguf.unwrap()) == expected, "GGUF type 39");
+    }
 
     /// Element by element as gpt-oss.md has it.
     fn value(block: &[u8], scale: u8, element: usize) -> f32 {

@@ -11,7 +11,7 @@ const E: usize = 3;
 const I: usize = 5;
 const H: usize = 4;
 
-const ARCHITECTURE: Architecture = Architecture {
+pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "test",
     hf: &[],
     gguf: &[],
@@ -24,7 +24,7 @@ const ARCHITECTURE: Architecture = Architecture {
     load: |_| Err(NnError::Setting("only its experts are loaded".into()).into()),
 };
 
-const fn name(name: &'static str) -> Name {
+pub(super) const fn name(name: &'static str) -> Name {
     Name::new([name, ""], "test.toml:9")
 }
 

@@ -93,6 +93,23 @@ impl Elements {
         }
     }
 
+    /// Whether each element of the tensor is a byte of packed weights or a scale.
+    fn packed(self) -> bool {
+        matches!(self, Self::Nibbles | Self::Scales)
+    }
+
+    /// Weights in a tensor of this shape.
+    fn parameters(self, shape: &[usize]) -> u64 {
+        let elements = shape
+            .iter()
+            .fold(1_u64, |product, dim| product.saturating_mul(*dim as u64));
+        match self {
+            Self::Numbers | Self::Floats => elements,
+            Self::Nibbles => elements.saturating_mul(2),
+            Self::Scales => 0,
+        }
+    }
+
     fn expected(self) -> &'static str {
         match self {
             Self::Numbers => "F32, F16, BF16 or a GGUF block type",
@@ -409,6 +426,7 @@ impl<'a> Weights<'a> {
                     at,
                     dtype: Some(read.dtype),
                     bytes: read.data.len(),
+                    parameters: elements.parameters(shape),
                 };
                 let problems = vec![Problem::Shape {
                     tensor,

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::config::{ConfigFile, Format};
 use crate::nn::Architecture;
 use crate::weights::plan::{LoadError, Plan, PlannedTensor, Problem};
-use crate::weights::{Checkpoint, TensorInfo, names, spellings};
+use crate::weights::{Checkpoint, TensorInfo, names, random, spellings};
 
 /// Tensors that a model may ask for: a damaged config file must not take forever.
 const MAX_TENSORS: usize = 2_000_000;
@@ -38,15 +38,21 @@ impl Weights<'_> {
             at,
             dtype: None,
             bytes: 0,
+            parameters: elements.parameters(shapes.first().copied().unwrap_or_default()),
         };
-        if let Source::Checkpoint(checkpoint) = self.shared.source {
-            let info = checkpoint.tensor(&tensor.name);
-            if let Some(info) = &info {
-                (tensor.dtype, tensor.bytes) = (Some(info.dtype.clone()), info.bytes);
+        match self.shared.source {
+            Source::Checkpoint(checkpoint) => {
+                let info = checkpoint.tensor(&tensor.name);
+                if let Some(info) = &info {
+                    (tensor.dtype, tensor.bytes) = (Some(info.dtype.clone()), info.bytes);
+                }
+                state
+                    .problems
+                    .extend(self.compare(&tensor, info, shapes, elements));
             }
-            state
-                .problems
-                .extend(self.compare(&tensor, info, shapes, elements));
+            Source::Random(_) => {
+                tensor.bytes = random::bytes_of(&tensor.shape, elements.packed());
+            }
         }
         state.tensors.push(tensor);
         if state.tensors.len() > MAX_TENSORS {

@@ -234,7 +234,7 @@ fn later_spellings_are_refused_by_name() {
             ],
         ),
         (
-            "int8",
+            "compressed-tensors INT8",
             &[
                 zeros("up.weight", I8, &[8, 4]),
                 zeros("up.weight_scale", BF16, &[8, 1]),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a checkpoint of train.py as one GGUF file, and checks what the quantization costs.
+"""Writes a checkpoint of train_llama.py as one GGUF file, and checks what the quantization costs.
 
-    python3 export.py --model model --gguf default-model.gguf --type q8_0 --license apache-2.0
+    python3 export_llama.py --model model --gguf default-model.gguf --type q8_0 --license apache-2.0
 
 With --hf, also writes the checkpoint for other programs to compare with: the float weights in Hugging Face's
 layout, and expected.safetensors with the logits that the stored (dequantized) weights give for a fixed text.
@@ -10,7 +10,6 @@ layout, and expected.safetensors with the logits that the stored (dequantized) w
 import argparse
 import json
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from transformers import LlamaForCausalLM
 
-from generate import read_gguf
-from train import CHAT_TEMPLATE, held_out_loss
-
-ALIGNMENT = 32
-F32, Q4_0, Q8_0 = 0, 2, 8
+from gguf import F32, Q4_0, Q8_0, QUANTIZE, U32, read_gguf, vocabulary, write_gguf
+from train_llama import CHAT_TEMPLATE
+from training import held_out_loss
 
 SAMPLE = (
     "<|im_start|>user\nTell me a story about a brave fox.<|im_end|>\n<|im_start|>assistant\nOnce upon a time, there was "
@@ -36,28 +33,6 @@ SAMPLE = (
     "table, and at the table sat all of her friends. They had made a cake for her birthday. Lily was very happy. From "
     "that day on, she and Tom were best friends.<|im_end|>\n"
 )
-
-
-def quantize_q8_0(w):
-    blocks = w.reshape(-1, 32).astype(np.float32)
-    scale = np.abs(blocks).max(axis=1, keepdims=True) / 127
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-    scaled = blocks * inverse
-    levels = np.trunc(scaled + np.copysign(0.5, scaled)).astype(np.int8)  # C's roundf
-    return np.concatenate([scale.astype(np.float16).view(np.uint8), levels.view(np.uint8)], axis=1).tobytes()
-
-
-def quantize_q4_0(w):
-    blocks = w.reshape(-1, 32).astype(np.float32)
-    extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=1)[:, None], axis=1)
-    scale = extreme / -8
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale != 0)
-    levels = np.clip(np.floor(blocks * inverse + 8.5), 0, 15).astype(np.uint8)
-    packed = levels[:, :16] | levels[:, 16:] << 4
-    return np.concatenate([scale.astype(np.float16).view(np.uint8), packed], axis=1).tobytes()
-
-
-QUANTIZE = {F32: lambda w: w.astype(np.float32).tobytes(), Q4_0: quantize_q4_0, Q8_0: quantize_q8_0}
 
 
 def to_gguf_rows(w, heads):
@@ -83,51 +58,9 @@ def tensor_names(layers):
             yield f"blk.{i}.{ours}.weight", f"model.layers.{i}.{theirs}.weight"
 
 
-class U32(int):
-    """An integer that GGUF stores in 32 bits, unlike a token type (i32)."""
-
-
-def encode_value(value):
-    """(type, bytes) of a metadata value."""
-    if isinstance(value, bool):
-        return 7, struct.pack("<?", value)
-    if isinstance(value, U32):
-        return 4, struct.pack("<I", value)
-    if isinstance(value, int):
-        return 5, struct.pack("<i", value)
-    if isinstance(value, float):
-        return 6, struct.pack("<f", value)
-    if isinstance(value, str):
-        data = value.encode()
-        return 8, struct.pack("<Q", len(data)) + data
-    items = [encode_value(v) for v in value]
-    return 9, struct.pack("<IQ", items[0][0], len(items)) + b"".join(data for _, data in items)
-
-
-def write_gguf(path, meta, tensors):
-    """tensors: (name, shape, type, bytes)."""
-    def string(text):
-        return struct.pack("<Q", len(text.encode())) + text.encode()
-
-    head = [struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(meta))]
-    for key, value in meta.items():
-        kind, data = encode_value(value)
-        head.append(string(key) + struct.pack("<I", kind) + data)
-    offset = 0
-    for name, shape, kind, data in tensors:
-        dims = shape[::-1]
-        head.append(string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset))
-        offset += -(-len(data) // ALIGNMENT) * ALIGNMENT
-    body = b"".join(head)
-    with open(path, "wb") as out:
-        out.write(body + bytes(-len(body) % ALIGNMENT))
-        for _, _, _, data in tensors:
-            out.write(data + bytes(-len(data) % ALIGNMENT))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=Path, help="folder that train.py wrote")
+    parser.add_argument("--model", required=True, type=Path, help="folder that train_llama.py wrote")
     parser.add_argument("--gguf", required=True, type=Path)
     parser.add_argument("--type", choices=["q8_0", "q4_0"], default="q8_0", help="of the matrices; the embedding is q8_0")
     parser.add_argument("--name", default="Inferno Ember")
@@ -154,10 +87,7 @@ def main():
         tensors.append((ours, w.shape, kind, QUANTIZE[kind](np.ascontiguousarray(w))))
 
     tokenizer = json.loads((args.model / "tokenizer.json").read_text())
-    vocab = sorted(tokenizer["model"]["vocab"].items(), key=lambda item: item[1])
-    special = {t["id"] for t in tokenizer["added_tokens"]}
-    ids = {token: U32(i) for token, i in vocab}
-    merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
+    tokens, types, merges, ids = vocabulary(tokenizer)
     head_dim = config.hidden_size // config.num_attention_heads
     meta = {
         "general.architecture": "llama",
@@ -180,8 +110,8 @@ def main():
         "llama.rope.dimension_count": U32(head_dim),
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": [token for token, _ in vocab],
-        "tokenizer.ggml.token_type": [3 if i in special else 1 for _, i in vocab],
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
         "tokenizer.ggml.merges": merges,
         "tokenizer.ggml.bos_token_id": ids["<|endoftext|>"],
         "tokenizer.ggml.eos_token_id": ids["<|im_end|>"],

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Generates the training text of the default model: short stories and short chats.
+"""Generates the training text of the embedded models: short stories and short chats.
 
 The text is written by a teacher, SmolLM2-135M-Instruct (Apache-2.0), read from its GGUF file. The seeds of
 each text (words, requests, first words of a story) come from words.py. Each text that survives the filters
-becomes one line of OUT/text.jsonl: {"kind": "story", "text": ..} or {"kind": "chat", "messages": [..]}.
+becomes one line of OUT/text.jsonl: {"kind": "story", "text": ..} or {"kind": "chat", "messages": [..]}; a story
+asked for in a chat also has its "cast", the words that its plot was made of.
 
     python3 generate.py --teacher SmolLM2-135M-Instruct.Q4_1.gguf --out data --seconds 480
 
@@ -20,7 +21,6 @@ import argparse
 import json
 import random
 import re
-import struct
 import time
 from collections import Counter
 from pathlib import Path
@@ -31,81 +31,9 @@ import torch.nn.functional as F
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 import words as W
+from gguf import read_gguf
 
 # ---------------------------------------------------------------- the teacher's file
-
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-
-
-def read_gguf(path):
-    """Returns (metadata, {name: float32 array}) of a GGUF file with F32, F16, Q8_0, Q4_0 and Q4_1 tensors."""
-    data = np.memmap(path, dtype=np.uint8, mode="r")
-    position = 0
-
-    def read(fmt):
-        nonlocal position
-        size = struct.calcsize("<" + fmt)
-        values = struct.unpack("<" + fmt, data[position : position + size].tobytes())
-        position += size
-        return values[0] if len(values) == 1 else values
-
-    def string():
-        nonlocal position
-        size = read("Q")
-        position += size
-        return data[position - size : position].tobytes().decode("utf-8")
-
-    def value(kind):
-        if kind == 8:
-            return string()
-        if kind == 9:
-            kind, count = read("I"), read("Q")
-            return [value(kind) for _ in range(count)]
-        return read(_SCALARS[kind])
-
-    if read("I") != 0x46554747:
-        raise SystemExit(f"{path}: not a GGUF file")
-    if (version := read("I")) != 3:
-        raise SystemExit(f"{path}: GGUF version {version}, expected 3")
-    num_tensors, num_keys = read("Q"), read("Q")
-    meta = {}
-    for _ in range(num_keys):
-        key = string()
-        meta[key] = value(read("I"))
-    infos = []
-    for _ in range(num_tensors):
-        name = string()
-        dims = [read("Q") for _ in range(read("I"))]
-        infos.append((name, dims[::-1], read("I"), read("Q")))
-    alignment = meta.get("general.alignment", 32)
-    start = -(-position // alignment) * alignment
-
-    tensors = {}
-    for name, shape, kind, offset in infos:
-        count = int(np.prod(shape))
-        at = start + offset
-        if kind in (0, 1):
-            dtype = np.dtype(np.float32 if kind == 0 else np.float16)
-            flat = data[at : at + count * dtype.itemsize].view(dtype).astype(np.float32)
-        elif kind == 8:  # Q8_0: scale, 32 signed bytes
-            blocks = data[at : at + count // 32 * 34].reshape(-1, 34)
-            scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
-            flat = scale * blocks[:, 2:].view(np.int8)
-        elif kind == 2:  # Q4_0: scale, 16 bytes of nibbles (low ones first)
-            blocks = data[at : at + count // 32 * 18].reshape(-1, 18)
-            scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
-            nibbles = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
-            flat = scale * (nibbles.astype(np.float32) - 8)
-        elif kind == 3:  # Q4_1: scale, minimum, 16 bytes of nibbles (low ones first)
-            blocks = data[at : at + count // 32 * 20].reshape(-1, 20)
-            pair = blocks[:, :4].copy().view(np.float16).astype(np.float32)
-            nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)
-            flat = pair[:, :1] * nibbles + pair[:, 1:]
-        else:
-            raise SystemExit(f"{path}: tensor {name} has the unsupported type {kind}")
-        tensors[name] = flat.reshape(shape)
-    return meta, tensors
-
 
 def teacher_tokenizer(meta):
     """The tokenizer that the metadata describes: byte-level BPE, digits one by one."""
@@ -359,6 +287,7 @@ class Text:
 
     def __init__(self, kind, prompt, request, stages, temperature):
         self.kind, self.prompt, self.request, self.temperature = kind, prompt, request, temperature
+        self.cast = {}
         self.stages = stages
         self.written = []  # a story's text in pieces, or a chat's turns
         self.stage_start = 0
@@ -401,7 +330,9 @@ class Seeds:
         request = articles(choose(W.STORY_REQUESTS).format(**words))
         asked = f"Write a short story for children about {words['who']} named {name}. {choose(W.FEATURES)}"
         prompt = header("system", SYSTEM) + header("user", articles(asked.strip())) + "<|im_start|>assistant\n"
-        return Text("story", prompt, request, stages, 0.6)
+        text = Text("story", prompt, request, stages, 0.6)
+        text.cast = words
+        return text
 
     def question(self):
         choose = self.random.choice
@@ -488,6 +419,7 @@ def main():
     parser.add_argument("--slots", type=int, default=1536, help="texts written at a time")
     parser.add_argument("--length", type=int, default=448, help="most tokens of one text, its prompt included")
     parser.add_argument("--stories", type=float, default=0.45, help="share of the prompts that ask for a story")
+    parser.add_argument("--plain", type=float, default=0.4, help="share of the stories that nobody asks for")
     parser.add_argument("--follow-up", type=float, default=0.3, help="chance that a chat goes on for another turn")
     parser.add_argument("--min-p", type=float, default=0.07)
     parser.add_argument("--repeat-penalty", type=float, default=3.0, help="taken off a logit that would repeat 4 tokens")
@@ -530,10 +462,10 @@ def main():
         seen.add(key)
         if text.kind == "chat":
             write(out, chat_record(turns))
-        elif rng.random() < 0.4:
+        elif rng.random() < args.plain:
             write(out, {"kind": "story", "text": story})
         else:
-            write(out, chat_record([("user", text.request), ("assistant", story)]))
+            write(out, chat_record([("user", text.request), ("assistant", story)]) | {"cast": text.cast})
         counts[f"{text.kind} kept"] += 1
         counts["kept"] += 1
         counts["characters"] += len(key) if text.kind == "chat" else len(story)
