@@ -41,9 +41,11 @@ fn offer(name: &str, printer: &Printer) -> anyhow::Result<()> {
         Err(error @ (HubError::NotFound { .. } | HubError::Incomplete { .. })) => error,
         _ => return Ok(()),
     };
-    if !printer.ask(&format!(
-        "{name} is not complete on this machine. Download it?"
-    ))? {
+    let state = match error {
+        HubError::Incomplete { .. } => "not complete",
+        _ => "not",
+    };
+    if !printer.ask(&format!("{name} is {state} on this machine. Download it?"))? {
         return Err(error.into());
     }
     let args = DownloadArgs {
