@@ -1,6 +1,6 @@
 //! A model that is not here is offered to a person, and named to a script.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! What is generated from the command line's own definition: completions and manual pages.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
