@@ -447,6 +447,9 @@ mod tests {
             std::fs::write(file, &text).unwrap();
         }
         let written = std::fs::read_to_string(file).unwrap_or_default();
-        assert!(written == text, "docs/cli.md is not what the command line is now: see its first line");
+        assert!(
+            written == text,
+            "docs/cli.md is not what the command line is now: see its first line"
+        );
     }
 }

@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use inferno_runtime::cpu::Precision;
 use inferno_runtime::engine::{Engine, EngineOptions};
+use inferno_runtime::hub::{self, HubError};
 use inferno_runtime::sampling::SamplingParams;
 use inferno_runtime::weights::Checkpoint;
-use inferno_runtime::cpu::Precision;
-use inferno_runtime::hub::{self, HubError};
 
 use crate::args::{DownloadArgs, ModelArgs, SamplingArgs};
 use crate::commands::download;
@@ -65,7 +65,11 @@ fn offer(name: &str, printer: &Printer) -> anyhow::Result<()> {
         Err(error @ (HubError::NotFound { .. } | HubError::Incomplete { .. })) => error,
         _ => return Ok(()),
     };
-    if !printer.ask(&format!("{name} is not complete on this machine. Download it?"))? {
+    let state = match error {
+        HubError::Incomplete { .. } => "not complete",
+        _ => "not",
+    };
+    if !printer.ask(&format!("{name} is {state} on this machine. Download it?"))? {
         return Err(error.into());
     }
     let args = DownloadArgs {

@@ -39,7 +39,10 @@ fn text(finding: &Value) -> String {
 fn without_environment_home_and_network_it_still_gives_a_verdict() {
     let output = doctor(&["--json"], |command| {
         // An empty HOME is none; without the variable the system would be asked for it.
-        command.env_clear().env("HOME", "").env("HF_ENDPOINT", NOBODY);
+        command
+            .env_clear()
+            .env("HOME", "")
+            .env("HF_ENDPOINT", NOBODY);
     });
     let report = output.json();
     assert_eq!(output.code, 1, "{report:#}");
@@ -47,7 +50,10 @@ fn without_environment_home_and_network_it_still_gives_a_verdict() {
     assert_eq!(findings(&report, "kernels")[0]["level"], "ok");
     let hub = findings(&report, "hub")[0];
     assert_eq!(hub["level"], "warning");
-    assert!(text(hub).contains("127.0.0.1") && hub["hint"].is_string(), "{hub}");
+    assert!(
+        text(hub).contains("127.0.0.1") && hub["hint"].is_string(),
+        "{hub}"
+    );
     let bad = report["findings"].as_array().unwrap().iter();
     for finding in bad.filter(|finding| finding["level"] != "ok") {
         assert!(finding["hint"].is_string(), "{finding}");
@@ -58,7 +64,9 @@ fn without_environment_home_and_network_it_still_gives_a_verdict() {
 fn offline_mode_asks_nobody_and_is_no_warning() {
     let home = tempfile::tempdir().unwrap();
     let output = doctor(&["--json"], |command| {
-        command.env("HF_HOME", home.path()).env("HF_HUB_OFFLINE", "1");
+        command
+            .env("HF_HOME", home.path())
+            .env("HF_HUB_OFFLINE", "1");
     });
     let report = output.json();
     let hub = findings(&report, "hub")[0];
@@ -76,9 +84,24 @@ fn a_cache_that_is_a_file_is_an_error() {
         command.env("HF_HOME", &file);
     });
     assert_eq!(output.code, 2, "{}", output.stdout);
-    let line = output.stdout.lines().position(|line| line.starts_with("error    cache")).unwrap();
-    assert!(output.stdout.lines().nth(line + 1).unwrap().contains("hint: set HF_HOME"));
-    assert!(output.stdout.ends_with("1 error, 1 warning\n"), "{}", output.stdout);
+    let line = output
+        .stdout
+        .lines()
+        .position(|line| line.starts_with("error    cache"))
+        .unwrap();
+    assert!(
+        output
+            .stdout
+            .lines()
+            .nth(line + 1)
+            .unwrap()
+            .contains("hint: set HF_HOME")
+    );
+    assert!(
+        output.stdout.ends_with("1 error, 1 warning\n"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[test]
@@ -87,7 +110,10 @@ fn settings_that_make_no_sense_are_named() {
         command.env("HF_ENDPOINT", "no address");
     });
     let report = output.json();
-    assert!(text(findings(&report, "hub")[0]).contains("HF_ENDPOINT"), "{report:#}");
+    assert!(
+        text(findings(&report, "hub")[0]).contains("HF_ENDPOINT"),
+        "{report:#}"
+    );
 }
 
 /// A hub that takes the call and says nothing.
@@ -99,7 +125,11 @@ fn a_silent_hub_costs_seconds_not_minutes() {
         command.env("HF_ENDPOINT", &address);
     });
     let report = output.json();
-    assert_eq!(findings(&report, "hub")[0]["level"], "warning", "{report:#}");
+    assert_eq!(
+        findings(&report, "hub")[0]["level"],
+        "warning",
+        "{report:#}"
+    );
 }
 
 /// A hub that answers one request with `response` and gives back what it was asked.
@@ -127,7 +157,9 @@ fn the_hub_is_asked_who_the_token_belongs_to_and_the_token_is_never_shown() {
     for (response, level, word) in [(known, "ok", "jane"), (unknown, "warning", "HF_TOKEN")] {
         let (address, served) = hub(response);
         let output = doctor(&["--json"], |command| {
-            command.env("HF_ENDPOINT", &address).env("HF_TOKEN", "hf_secret");
+            command
+                .env("HF_ENDPOINT", &address)
+                .env("HF_TOKEN", "hf_secret");
         });
         let report = output.json();
         let finding = findings(&report, "hub")[0];
@@ -135,7 +167,10 @@ fn the_hub_is_asked_who_the_token_belongs_to_and_the_token_is_never_shown() {
         assert!(text(finding).contains(word), "{finding}");
         assert!(!output.stdout.contains("hf_secret") && !output.stderr.contains("hf_secret"));
         let request = served.join().unwrap().to_lowercase();
-        assert!(request.contains("authorization: bearer hf_secret"), "{request}");
+        assert!(
+            request.contains("authorization: bearer hf_secret"),
+            "{request}"
+        );
     }
 }
 
@@ -169,20 +204,35 @@ fn installed_models_are_judged_by_files_and_memory() {
     let (_, report) = look();
     let model = findings(&report, "models")[0];
     assert_eq!(model["level"], "ok", "{model}");
-    assert!(text(model).contains("acme/ember") && text(model).contains("512 tokens"), "{model}");
+    assert!(
+        text(model).contains("acme/ember") && text(model).contains("512 tokens"),
+        "{model}"
+    );
     let need = &report["facts"]["models"]["models"][0]["state"]["sound"]["needs"][0];
     assert!(need["weights"].as_u64().unwrap() > 4_000_000, "{need}");
 
     let page = doctor(&[], |command| {
         command.env("HF_HOME", home.path());
     });
-    assert!(page.stdout.contains("memory by length of context"), "{}", page.stdout);
+    assert!(
+        page.stdout.contains("memory by length of context"),
+        "{}",
+        page.stdout
+    );
 
     let whole = fs::metadata(&file).unwrap().len();
-    fs::File::options().write(true).open(&file).unwrap().set_len(whole / 2).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(whole / 2)
+        .unwrap();
     let (code, report) = look();
     assert_eq!(code, 2, "{report:#}");
-    assert!(text(findings(&report, "models")[0]).contains("inferno verify"), "{report:#}");
+    assert!(
+        text(findings(&report, "models")[0]).contains("inferno verify"),
+        "{report:#}"
+    );
 }
 
 #[cfg(unix)]
@@ -196,7 +246,11 @@ fn a_link_that_leads_nowhere_is_an_error() {
         command.env("HF_HOME", home.path());
     });
     assert_eq!(output.code, 2, "{}", output.stdout);
-    assert!(output.stdout.contains("inferno download acme/ember"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("inferno download acme/ember"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[test]
@@ -214,9 +268,17 @@ fn deep_reads_every_byte() {
     };
     fs::write(&blob, "hello\n").unwrap();
     let output = deep();
-    assert!(output.stdout.contains("every hash is right"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("every hash is right"),
+        "{}",
+        output.stdout
+    );
     fs::write(&blob, "hallo\n").unwrap();
     let output = deep();
     assert_eq!(output.code, 2, "{}", output.stdout);
-    assert!(output.stdout.contains("inferno verify acme/text --repair"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("inferno verify acme/text --repair"),
+        "{}",
+        output.stdout
+    );
 }

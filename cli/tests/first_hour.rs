@@ -42,7 +42,10 @@ impl Desk {
             .args(["-c", &format!("exec 2>&1; {command}")])
             .current_dir(&self.home)
             .env_clear()
-            .env("PATH", format!("{}:{path}", program.parent().unwrap().display()))
+            .env(
+                "PATH",
+                format!("{}:{path}", program.parent().unwrap().display()),
+            )
             .env("HOME", &self.home)
             .env("HF_ENDPOINT", &self.hub.url)
             .stdin(Stdio::null())
@@ -58,14 +61,27 @@ impl Desk {
 /// Numbers are `#`, and what belongs to this machine, this model's mood or this clock is left out.
 fn comparable(command: &str, output: &str) -> String {
     let mut text = String::new();
-    let progress = |line: &&str| line.split_whitespace().next().is_some_and(|word| word.ends_with('%'));
+    let progress = |line: &&str| {
+        line.split_whitespace()
+            .next()
+            .is_some_and(|word| word.ends_with('%'))
+    };
     for line in output.lines().filter(|line| !progress(line)) {
         let mut words = line.split_whitespace();
         let about = (words.next(), words.next());
         let line = match about {
-            (Some("ok" | "note" | "warning" | "error"), Some(topic)) if MACHINE.contains(&topic) => topic.to_string(),
+            (Some("ok" | "note" | "warning" | "error"), Some(topic))
+                if MACHINE.contains(&topic) =>
+            {
+                topic.to_string()
+            }
             _ if command.contains("--json") => shape(line),
-            _ if command.contains(" run 'Tell") && !line.contains(':') && !line.starts_with("ember is") => "(answer)".into(),
+            _ if command.contains(" run 'Tell")
+                && !line.contains(':')
+                && !line.starts_with("ember is") =>
+            {
+                "(answer)".into()
+            }
             _ => line.to_string(),
         };
         text.push_str(&without_numbers(&line));
@@ -77,7 +93,9 @@ fn comparable(command: &str, output: &str) -> String {
 /// The keys of a line of JSON.
 fn shape(line: &str) -> String {
     match serde_json::from_str::<serde_json::Value>(line) {
-        Ok(serde_json::Value::Object(object)) => object.keys().cloned().collect::<Vec<_>>().join(" "),
+        Ok(serde_json::Value::Object(object)) => {
+            object.keys().cloned().collect::<Vec<_>>().join(" ")
+        }
         _ => line.to_string(),
     }
 }
@@ -132,7 +150,9 @@ fn every_command_of_the_walk_through_gives_what_it_shows() {
         let output = desk.run(command);
         let (got, want) = (comparable(command, &output), comparable(command, &shown));
         if got != want {
-            wrong.push(format!("$ {command}\nshown:\n{shown}\ngiven:\n{output}\ncompared:\n{want}\nwith:\n{got}"));
+            wrong.push(format!(
+                "$ {command}\nshown:\n{shown}\ngiven:\n{output}\ncompared:\n{want}\nwith:\n{got}"
+            ));
         }
         recorded.push_str(&output);
         if !output.is_empty() && !output.ends_with('\n') {

@@ -101,7 +101,10 @@ fn a_huge_max_tokens_ends_with_the_context() {
     ]);
     let value = output.json();
     assert_eq!(value["finish_reason"], "context", "{value}");
-    assert_eq!(value["usage"]["total_tokens"], 65, "the last token needs no place");
+    assert_eq!(
+        value["usage"]["total_tokens"], 65,
+        "the last token needs no place"
+    );
     for value in ["0", "-1", "4294967296", "99999999999999999999", "1e6", ""] {
         assert_eq!(answer(&["-n", value]).code, 2, "{value}");
     }

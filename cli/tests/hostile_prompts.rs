@@ -108,7 +108,10 @@ fn a_prompt_of_ten_million_tokens_is_refused_at_once() {
         let begin = Instant::now();
         let arguments = [&["run", "--file", file.to_str().unwrap()], more].concat();
         let output = run_without_stdin(&arguments);
-        refused(&output, &["the prompt has 50000000 bytes", "the context holds 512"]);
+        refused(
+            &output,
+            &["the prompt has 50000000 bytes", "the context holds 512"],
+        );
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
     // Longer than anything: it is not even read whole.

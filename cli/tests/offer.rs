@@ -1,6 +1,6 @@
 //! A model that is not here is offered to a person, and named to a script.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -39,7 +39,12 @@ fn at_terminal(hub: &HubServer, home: &Path, typed: &str) -> Option<Output> {
         eprintln!("SKIPPED: no `script` here");
         return None;
     };
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(typed.as_bytes())
+        .unwrap();
     Some(Output::of(child.wait_with_output().unwrap()))
 }
 
@@ -51,7 +56,11 @@ fn a_person_is_asked_and_a_yes_downloads() {
     };
     assert_eq!(no.code, 1, "{}", no.stdout);
     assert!(no.stdout.contains("Download it? [y/N]"), "{}", no.stdout);
-    assert!(no.stdout.contains(&format!("inferno download {MODEL}")), "{}", no.stdout);
+    assert!(
+        no.stdout.contains(&format!("inferno download {MODEL}")),
+        "{}",
+        no.stdout
+    );
     let yes = at_terminal(&hub, home.path(), "y\n").unwrap();
     assert_eq!(yes.code, 0, "{}", yes.stdout);
     let again = at_terminal(&hub, home.path(), "").unwrap();

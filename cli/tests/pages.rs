@@ -1,5 +1,5 @@
 //! What is generated from the command line's own definition: completions and manual pages.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 
@@ -28,7 +28,10 @@ fn bash_completes_a_command() {
     let try_it = format!(
         "{script}\nCOMP_WORDS=(inferno doc) COMP_CWORD=1\n_inferno inferno doc inferno\necho \"${{COMPREPLY[@]}}\""
     );
-    let Ok(output) = std::process::Command::new("bash").args(["-c", &try_it]).output() else {
+    let Ok(output) = std::process::Command::new("bash")
+        .args(["-c", &try_it])
+        .output()
+    else {
         eprintln!("SKIPPED: no bash here");
         return;
     };
@@ -43,12 +46,21 @@ fn manual_pages_cover_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("man/man1");
     let output = run_without_stdin(&["man", "--out", out.to_str().unwrap()]);
-    assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
+    assert_eq!(
+        (output.code, output.stdout.as_str()),
+        (0, ""),
+        "{}",
+        output.stderr
+    );
     for command in COMMANDS {
         let page = std::fs::read_to_string(out.join(format!("inferno-{command}.1"))).unwrap();
         assert!(page.contains(".SH OPTIONS"), "{command}");
     }
     let refused = run_without_stdin(&["man", "--out", "/proc/nonexistent"]);
     assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("/proc/nonexistent"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("/proc/nonexistent"),
+        "{}",
+        refused.stderr
+    );
 }

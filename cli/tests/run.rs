@@ -104,8 +104,7 @@ fn nothing_to_answer_is_a_mistake_of_usage() {
     let output = greedy(&[], None);
     assert_eq!(output.code, 2);
     assert!(
-        output.stderr.contains("hint: inferno run")
-            && output.stderr.contains("Usage: inferno run"),
+        output.stderr.contains("hint: inferno run") && output.stderr.contains("Usage: inferno run"),
         "{}",
         output.stderr
     );
@@ -116,7 +115,14 @@ fn nothing_to_answer_is_a_mistake_of_usage() {
 fn ctrl_c_ends_an_answer_with_130() {
     // Nearly uniform choice: the token that ends an answer hardly ever comes.
     let arguments = [
-        "run", PROMPT, "--temperature", "100", "--seed", "1", "--threads", "1",
+        "run",
+        PROMPT,
+        "--temperature",
+        "100",
+        "--seed",
+        "1",
+        "--threads",
+        "1",
     ];
     let mut child = plain(&arguments)
         .stdin(Stdio::null())

@@ -249,9 +249,18 @@ fn operators_do_what_jinja_does() {
         ("{{ 1 + 2 }} {{ 1.5 + 2 }} {{ 'a' + 'b' }}", "3 3.5 ab"),
         ("{{ [1] + [2, 'x'] }}", "[1, 2, 'x']"),
         ("{{ (1,) + (2,) }}", "(1, 2)"),
-        ("{{ 3 * 2 }} {{ 'ab' * 2 }} {{ [1, 2] * 2 }}", "6 abab [1, 2, 1, 2]"),
-        ("{{ [1, 2, 3][1:] }} {{ [1, 2, 3][::-1] }} {{ 'abc'[:-1] }}", "[2, 3] [3, 2, 1] ab"),
-        ("{{ [[1], [2]] | sum(start=[]) }} {{ [1, 2] | sum }}", "[1, 2] 3"),
+        (
+            "{{ 3 * 2 }} {{ 'ab' * 2 }} {{ [1, 2] * 2 }}",
+            "6 abab [1, 2, 1, 2]",
+        ),
+        (
+            "{{ [1, 2, 3][1:] }} {{ [1, 2, 3][::-1] }} {{ 'abc'[:-1] }}",
+            "[2, 3] [3, 2, 1] ab",
+        ),
+        (
+            "{{ [[1], [2]] | sum(start=[]) }} {{ [1, 2] | sum }}",
+            "[1, 2] 3",
+        ),
         (
             "{{ [{'x': [1]}, {'x': [2]}] | sum(attribute='x', start=[]) }}",
             "[1, 2]",
@@ -262,8 +271,7 @@ fn operators_do_what_jinja_does() {
     }
     let error = render("\n{{ [1] + 'a' }}", &hello()).unwrap_err();
     assert!(
-        error.to_string().starts_with("chat template, line 2: ")
-            && error.to_string().contains('+'),
+        error.to_string().starts_with("chat template, line 2: ") && error.to_string().contains('+'),
         "{error}"
     );
 }

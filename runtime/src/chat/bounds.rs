@@ -123,13 +123,7 @@ fn multiply(state: &State, a: Value, b: Value) -> Result<Value, Error> {
     made(natively(state, "a * b", context! { a, b })?)
 }
 
-fn slice(
-    state: &State,
-    of: Value,
-    start: Value,
-    stop: Value,
-    step: Value,
-) -> Result<Value, Error> {
+fn slice(state: &State, of: Value, start: Value, stop: Value, step: Value) -> Result<Value, Error> {
     if is_list(&of) {
         charge(state, length(&of)?)?;
     }
@@ -165,12 +159,7 @@ fn sum(
     Ok(sum)
 }
 
-fn batch(
-    state: &State,
-    values: Value,
-    count: usize,
-    fill: Option<Value>,
-) -> Result<Value, Error> {
+fn batch(state: &State, values: Value, count: usize, fill: Option<Value>) -> Result<Value, Error> {
     if count > LONGEST_BATCH {
         return Err(Error::new(
             ErrorKind::InvalidOperation,

@@ -100,13 +100,6 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Whether its messages say more than its text: on which channels it was written, and to whom.
-    pub fn has_channels(&self) -> bool {
-        self.messages
-            .iter()
-            .any(|message| message.channel.is_some() || message.recipient.is_some())
-    }
-
     /// The call of a tool that ended the answer: its recipient and, as content, the arguments.
     pub fn call(&self) -> Option<&Message> {
         self.messages

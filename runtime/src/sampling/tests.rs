@@ -348,9 +348,15 @@ fn options_outside_their_range_are_refused_by_name() {
 fn a_million_stop_strings_are_refused_at_once() {
     let begin = std::time::Instant::now();
     let error = params(|p| p.stop = vec!["x".into(); 1_000_000]).validate();
-    assert!(matches!(error, Err(SamplingError::OutOfRange { option: "stop", .. })));
+    assert!(matches!(
+        error,
+        Err(SamplingError::OutOfRange { option: "stop", .. })
+    ));
     let error = params(|p| p.stop = vec!["x".repeat(100 << 20)]).validate();
-    assert!(matches!(error, Err(SamplingError::OutOfRange { option: "stop", .. })));
+    assert!(matches!(
+        error,
+        Err(SamplingError::OutOfRange { option: "stop", .. })
+    ));
     assert!(begin.elapsed().as_secs() < 5);
 }
 

@@ -162,9 +162,13 @@ pub(super) enum ModelState {
     /// Files are missing; its repository's verification says which.
     Incomplete,
     /// All files are there, but no architecture here serves them.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
     /// Files contradict each other or themselves.
-    Damaged { problems: Vec<String> },
+    Damaged {
+        problems: Vec<String>,
+    },
 }
 
 /// Memory at the context lengths that people ask about.

@@ -25,7 +25,8 @@ pub(super) fn page(facts: &Facts, findings: &[Finding]) -> String {
     }
     text.push_str(&models(facts));
     let count = |level| findings.iter().filter(|one| one.level == level).count();
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     text.push_str(&format!(
         "\n{}, {}\n",
         plural(count(Level::Error), "error"),

@@ -13,9 +13,8 @@ pub(super) struct Reply<'a> {
     text: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     reasoning: &'a str,
-    /// Of models with channels: all that they wrote, message by message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<&'a [Message]>,
+    /// All that was written, message by message: one, or of models with channels one for each.
+    messages: &'a [Message],
     /// The model broke its format.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     irregular: bool,
@@ -62,7 +61,7 @@ impl<'a> Reply<'a> {
             model: &session.model,
             text: &completion.text,
             reasoning: &completion.reasoning,
-            messages: completion.has_channels().then_some(&completion.messages),
+            messages: &completion.messages,
             irregular: completion.irregular,
             tokens: &completion.tokens,
             stop_token: completion.stop_token,

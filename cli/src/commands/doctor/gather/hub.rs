@@ -28,7 +28,11 @@ pub(super) fn look() -> Hub {
 fn ask(settings: Settings) -> Hub {
     let endpoint = Some(settings.endpoint.clone());
     let offline = settings.offline;
-    let token = settings.token.as_ref().map(Token::source).map(str::to_string);
+    let token = settings
+        .token
+        .as_ref()
+        .map(Token::source)
+        .map(str::to_string);
     let reached = hub::Hub::new(settings).and_then(|hub| hub.reach());
     Hub {
         endpoint,

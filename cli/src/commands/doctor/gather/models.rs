@@ -74,10 +74,15 @@ fn state(path: &Path, memory: u64) -> ModelState {
         Ok(positions) => positions.unwrap_or(DEFAULT_CONTEXT),
         Err(error) => return unknown(error),
     };
-    let lengths = ASKED.into_iter().filter(|length| *length < full).chain([full]);
+    let lengths = ASKED
+        .into_iter()
+        .filter(|length| *length < full)
+        .chain([full]);
     ModelState::Sound(Fit {
         architecture: architecture.name,
-        needs: lengths.map(|length| MemoryNeed::of(&plan, length)).collect(),
+        needs: lengths
+            .map(|length| MemoryNeed::of(&plan, length))
+            .collect(),
         longest: MemoryNeed::longest_context(&plan, memory, full),
     })
 }
@@ -96,5 +101,9 @@ fn damaged<T: ToString>(problems: impl IntoIterator<Item = T>) -> ModelState {
 }
 
 fn first_line(text: &impl ToString) -> String {
-    text.to_string().lines().next().unwrap_or_default().to_string()
+    text.to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_string()
 }

@@ -36,7 +36,9 @@ pub(super) fn cpu() -> Cpu {
     let flags = value_of(&info, "flags", ':').unwrap_or_default();
     Cpu {
         name: value_of(&info, "model name", ':').map(str::to_string),
-        processors: match info.matches("\nprocessor").count() + usize::from(info.starts_with("processor")) {
+        processors: match info.matches("\nprocessor").count()
+            + usize::from(info.starts_with("processor"))
+        {
             0 => None,
             count => Some(count),
         },

@@ -75,24 +75,38 @@ fn cpu(cpu: &Cpu) -> Finding {
 fn kernels(facts: &Facts) -> Finding {
     let report = "please report this with the output of inferno doctor --json";
     let Some(checks) = &facts.kernels else {
-        return Finding::error("kernels", "the self-test of the kernels gave no answer", report);
+        return Finding::error(
+            "kernels",
+            "the self-test of the kernels gave no answer",
+            report,
+        );
     };
     let bad: Vec<String> = checks
         .iter()
         .filter(|check| !check.sound)
-        .map(|check| format!("{} {} (error {:.0e})", check.dtype, check.precision, check.worst))
+        .map(|check| {
+            format!(
+                "{} {} (error {:.0e})",
+                check.dtype, check.precision, check.worst
+            )
+        })
         .collect();
     if bad.is_empty() {
         let worst = checks.iter().map(|check| check.worst).fold(0.0, f64::max);
         return Finding::ok(
             "kernels",
-            format!("{} products agree with plain Rust, largest error {worst:.0e}", checks.len()),
+            format!(
+                "{} products agree with plain Rust, largest error {worst:.0e}",
+                checks.len()
+            ),
         );
     }
     Finding::error(
         "kernels",
         format!("wrong results on this processor: {}", bad.join(", ")),
-        format!("answers cannot be trusted; is the processor overclocked or its memory bad? Else {report}"),
+        format!(
+            "answers cannot be trusted; is the processor overclocked or its memory bad? Else {report}"
+        ),
     )
 }
 
@@ -173,10 +187,9 @@ fn gpus(facts: &Facts) -> Finding {
         .devices
         .iter()
         .map(|gpu| {
-            let compute = gpu
-                .compute
-                .as_ref()
-                .map_or(String::new(), |compute| format!("compute capability {compute}, "));
+            let compute = gpu.compute.as_ref().map_or(String::new(), |compute| {
+                format!("compute capability {compute}, ")
+            });
             format!(
                 "{} ({compute}{} free of {})",
                 gpu.name,
@@ -250,8 +263,14 @@ fn hub(hub: Option<&Hub>) -> Vec<Finding> {
         .as_ref()
         .map_or(String::new(), |source| format!(" (from {source})"));
     vec![match &reached.token {
-        TokenState::None => Finding::ok("hub", format!("{there}; no token, which open models do not need")),
-        TokenState::Accepted { user } => Finding::ok("hub", format!("{there}; it knows the token{from} as {user}")),
+        TokenState::None => Finding::ok(
+            "hub",
+            format!("{there}; no token, which open models do not need"),
+        ),
+        TokenState::Accepted { user } => Finding::ok(
+            "hub",
+            format!("{there}; it knows the token{from} as {user}"),
+        ),
         TokenState::Refused => Finding::warning(
             "hub",
             format!("{there}, but refuses the token{from}"),

@@ -118,7 +118,11 @@ fn only_bad(facts: &Facts) -> Finding {
 #[track_caller]
 fn assert_bad(facts: &Facts, level: Level, topic: &str, words: &[&str]) {
     let finding = only_bad(facts);
-    assert_eq!((finding.level, finding.topic), (level, topic), "{finding:?}");
+    assert_eq!(
+        (finding.level, finding.topic),
+        (level, topic),
+        "{finding:?}"
+    );
     let hint = finding.hint.as_deref().unwrap_or_default();
     for word in words {
         assert!(
@@ -135,8 +139,13 @@ fn a_healthy_machine_has_nothing_to_complain_about() {
         findings.iter().all(|finding| finding.level == Level::Ok),
         "{findings:#?}"
     );
-    for topic in ["system", "cpu", "kernels", "memory", "cache", "gpu", "hub", "models"] {
-        assert!(findings.iter().any(|finding| finding.topic == topic), "{topic}");
+    for topic in [
+        "system", "cpu", "kernels", "memory", "cache", "gpu", "hub", "models",
+    ] {
+        assert!(
+            findings.iter().any(|finding| finding.topic == topic),
+            "{topic}"
+        );
     }
 }
 
@@ -190,7 +199,9 @@ fn the_cache_folder_is_judged_by_its_state() {
         &words,
     );
     assert_bad(
-        &with(CacheState::NotAFolder { at: "/models".into() }),
+        &with(CacheState::NotAFolder {
+            at: "/models".into(),
+        }),
         Level::Error,
         "cache",
         &words,
@@ -227,8 +238,17 @@ fn a_gpu_is_named_with_its_memory() {
         ..Gpus::default()
     });
     let findings = judge(&facts);
-    let finding = findings.iter().find(|finding| finding.topic == "gpu").unwrap();
-    for word in ["A GPU", "9.0", "79.0 GB free of 80.0 GB", "580.1", "CUDA 13.0"] {
+    let finding = findings
+        .iter()
+        .find(|finding| finding.topic == "gpu")
+        .unwrap();
+    for word in [
+        "A GPU",
+        "9.0",
+        "79.0 GB free of 80.0 GB",
+        "580.1",
+        "CUDA 13.0",
+    ] {
         assert!(finding.what.contains(word), "{finding:?}");
     }
 }
@@ -251,7 +271,12 @@ fn a_hub_that_is_away_or_refuses_the_token_is_a_warning_and_offline_is_a_choice(
         seconds: 0.1,
         token: TokenState::Refused,
     })));
-    assert_bad(&refused, Level::Warning, "hub", &["HF_TOKEN", "settings/tokens"]);
+    assert_bad(
+        &refused,
+        Level::Warning,
+        "hub",
+        &["HF_TOKEN", "settings/tokens"],
+    );
     let mut offline = away;
     offline.hub.as_mut().unwrap().offline = true;
     let findings = judge(&offline);
@@ -304,5 +329,9 @@ fn a_damaged_model_is_an_error_and_a_foreign_one_a_note() {
     );
     let reason = "BertModel".to_string();
     let findings = judge(&with(ModelState::Unknown { reason }));
-    assert!(findings.iter().any(|one| one.level == Level::Note && one.what.contains("BertModel")));
+    assert!(
+        findings
+            .iter()
+            .any(|one| one.level == Level::Note && one.what.contains("BertModel"))
+    );
 }
