@@ -1,0 +1,91 @@
+//! Our CUDA kernels: `<op>.cu` beside `<op>.rs`.
+//!
+//! The Rust side is a pure function from arguments to [`Launch`]es, tested without a GPU, and a plain twin that says what
+//! the kernel computes. A kernel takes one struct of parameters by value. docs/cuda.md has the rules.
+
+pub(crate) mod norm;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use bytemuck::{NoUninit, Pod, Zeroable};
+
+/// Compiled kernels: stem of the `.cu` file and its fatbin.
+pub(crate) static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
+
+/// Lanes of a warp.
+pub(crate) const WARP: u32 = 32;
+
+/// An address on the device; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct DevicePtr(pub u64);
+
+impl DevicePtr {
+    /// No address.
+    pub const NULL: Self = Self(0);
+
+    /// The address so many bytes further.
+    #[must_use]
+    pub const fn offset(self, bytes: usize) -> Self {
+        Self(self.0 + bytes as u64)
+    }
+
+    /// Whether it is none.
+    #[must_use]
+    pub const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What launches depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceFacts {
+    /// (9, 0) of an H100.
+    pub compute_capability: (u32, u32),
+    /// Multiprocessors.
+    pub sms: u32,
+    /// Bytes of shared memory that a block can have.
+    pub shared_per_block: u32,
+    /// Bytes of the second-level cache.
+    pub l2_bytes: u32,
+}
+
+impl DeviceFacts {
+    /// Whether kernels may start before their predecessors end: only where our machine code, not PTX of an older
+    /// generation, runs.
+    #[must_use]
+    pub const fn pdl(&self) -> bool {
+        matches!(self.compute_capability, (9, 0))
+    }
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The kernel's name, unlike any other in all `.cu` files.
+    pub kernel: &'static str,
+    /// Blocks; with a 0 nothing is launched.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: u32,
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+    /// Whether it may start before its predecessor ends: then the kernel executes griddepcontrol.wait.
+    pub pdl: bool,
+    /// The parameter struct.
+    pub params: Vec<u8>,
+}
+
+impl Launch {
+    /// A launch that may start early, without dynamic shared memory.
+    pub(crate) fn new<P: NoUninit>(kernel: &'static str, grid: [u32; 3], block: u32, params: &P) -> Self {
+        let params = bytemuck::bytes_of(params).to_vec();
+        Self { kernel, grid, block, shared: 0, pdl: true, params }
+    }
+
+    /// The same with dynamic shared memory.
+    #[must_use]
+    pub(crate) fn shared(self, bytes: u32) -> Self {
+        Self { shared: bytes, ..self }
+    }
+}
