@@ -234,6 +234,16 @@ impl Backend {
         }
     }
 
+    /// Most bytes of the GPU that this program has allocated; `None` on the CPU.
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Some(gpu.peak_allocated()),
+        }
+    }
+
     #[cfg(feature = "cuda")]
     fn cuda(index: usize, dtype: ComputeDtype) -> Result<Self> {
         Ok(Self::Cuda(crate::cuda::Gpu::open(index, dtype)?))

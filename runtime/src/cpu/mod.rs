@@ -25,4 +25,4 @@ pub use vector::{
 };
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -5,12 +5,12 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::weights::{Matrix, WeightDtype};
 
-pub(super) fn rng(seed: u64) -> StdRng {
+pub(crate) fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
 /// Activations with a few outliers, as real ones have.
-pub(super) fn activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
+pub(crate) fn activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
     (0..count)
         .map(|i| {
             let value: f32 = rng.random_range(-1.0..1.0);
@@ -20,7 +20,7 @@ pub(super) fn activations(count: usize, rng: &mut StdRng) -> Vec<f32> {
 }
 
 /// A matrix of random blocks with scales near 0.01.
-pub(super) fn matrix(dtype: WeightDtype, rows: usize, cols: usize, rng: &mut StdRng) -> Matrix {
+pub(crate) fn matrix(dtype: WeightDtype, rows: usize, cols: usize, rng: &mut StdRng) -> Matrix {
     let blocks = rows * cols / dtype.block_len();
     let mut data = Vec::with_capacity(blocks * dtype.block_bytes());
     for _ in 0..blocks {
@@ -56,7 +56,7 @@ fn halves(dtype: WeightDtype) -> &'static [usize] {
 }
 
 /// `[tokens, rows]` of (product, sum of the magnitudes of its terms).
-pub(super) fn reference(matrix: &Matrix, x: &[f32], tokens: usize) -> Vec<(f64, f64)> {
+pub(crate) fn reference(matrix: &Matrix, x: &[f32], tokens: usize) -> Vec<(f64, f64)> {
     let weights = matrix.to_f32().unwrap();
     let cols = matrix.cols();
     let mut out = Vec::new();
@@ -73,7 +73,7 @@ pub(super) fn reference(matrix: &Matrix, x: &[f32], tokens: usize) -> Vec<(f64, 
 
 /// Fails unless every result is within `tolerance` × the magnitude of its terms.
 #[track_caller]
-pub(super) fn assert_close(got: &[f32], want: &[(f64, f64)], tolerance: f64, what: &str) {
+pub(crate) fn assert_close(got: &[f32], want: &[(f64, f64)], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     for (i, (got, (want, magnitude))) in got.iter().zip(want).enumerate() {
         let error = (f64::from(*got) - want).abs();

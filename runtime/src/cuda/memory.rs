@@ -66,6 +66,10 @@ impl Buffer {
         self.ptr
     }
 
+    pub(crate) fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -3,11 +3,22 @@
 //! Only the driver is used (`libcuda`, opened when first called), so a build with this feature starts on any machine.
 //! docs/cuda.md tells the design.
 
+mod arena;
+mod cache;
 mod driver;
 mod graph;
 mod launch;
+mod lower;
+mod matrix;
 mod memory;
+mod plan;
+mod run;
+mod tape;
 
+pub(crate) use cache::DeviceCache;
 pub use driver::{DeviceInfo, Gpu, devices};
 pub(crate) use graph::Graph;
+pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
+pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
+pub(crate) use tape::{AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value};

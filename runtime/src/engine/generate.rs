@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Engine, Held};
 use crate::Result;
-use crate::nn::{Run, Step, Want};
+use crate::nn::{Run, Want, forward};
 use crate::prompt::PromptError;
 use crate::sampling::{Sampled, Sampler, SamplingParams};
 use crate::stop::StopMatcher;
@@ -249,9 +249,7 @@ impl Engine {
             tokens,
             logits,
         };
-        let logits = self
-            .model
-            .forward(&mut Step::new(&mut self.cache, &[run])?)?;
+        let logits = forward(&*self.model, &mut self.cache, &[run])?;
         held.tokens.extend_from_slice(tokens);
         logits.to_vec()
     }

@@ -3,7 +3,12 @@
 //! The Rust side is a pure function from arguments to [`Launch`]es, tested without a GPU, and a plain twin that says what
 //! the kernel computes. A kernel takes one struct of parameters by value. docs/cuda.md has the rules.
 
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod linear;
+pub(crate) mod matrix;
 pub(crate) mod norm;
+pub(crate) mod router;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -14,6 +19,14 @@ pub(crate) static FATBINS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), 
 
 /// Lanes of a warp.
 pub(crate) const WARP: u32 = 32;
+
+/// Threads of a block where nothing else decides.
+pub(crate) const THREADS: u32 = 256;
+
+/// Blocks of [`THREADS`] for so many elements; kernels go on where the grid ends.
+pub(crate) fn blocks_for(count: u64) -> [u32; 3] {
+    [count.div_ceil(u64::from(THREADS)).min(1 << 16) as u32, 1, 1]
+}
 
 /// An address on the device; 0 is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]

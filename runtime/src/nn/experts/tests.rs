@@ -88,7 +88,7 @@ fn load(tensors: Vec<Stored>, names: ExpertNames, storage: Option<Storage>, act:
     let embedding =
         |problem: &crate::weights::Problem| problem.to_string().contains("`embed.weight`");
     assert!(problems.iter().all(embedding), "{problems:?}");
-    let mode = Mode::Loading(Precision::Exact);
+    let mode = Mode::Loading(Precision::Exact.into());
     let mut w = Weights::new(&ARCHITECTURE, checkpoint.config(), from, mode).unwrap();
     Experts::load(&mut w, options).unwrap()
 }
@@ -364,7 +364,7 @@ fn mxfp4_is_read_packed_where_its_blocks_are() {
     let mut all = vec![floats("embed.weight", &[1, H], &[0.0; H])];
     all.extend(tensors);
     let (_folder, checkpoint) = checkpoint("{}", &all);
-    let mode = Mode::Loading(Precision::Exact);
+    let mode = Mode::Loading(Precision::Exact.into());
     let mut w = Weights::new(
         &ARCHITECTURE,
         checkpoint.config(),

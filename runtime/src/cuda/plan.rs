@@ -1,0 +1,80 @@
+//! What of a tape is computed, when, and what may wait for the operation that reads it and become part of it.
+
+use super::tape::{Id, Node, Op};
+
+/// The order of a tape.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Operations whose results are wanted.
+    pub(super) live: Vec<bool>,
+    /// Operations that wait for their reader: a norm for its projections, a projection for the gate, the sum or the choice
+    /// that takes it, experts for the sum, keys and values for the attention.
+    pub(super) waits: Vec<bool>,
+    /// For each operation those whose results nobody reads after it.
+    pub(super) dies: Vec<Vec<Id>>,
+}
+
+impl Order {
+    /// Of a tape whose result is `root`.
+    pub(super) fn new(nodes: &[Node], root: Id) -> Self {
+        let live = live(nodes, root);
+        let mut readers: Vec<Vec<Id>> = vec![Vec::new(); nodes.len()];
+        for (id, node) in nodes.iter().enumerate().filter(|(id, _)| live[*id]) {
+            for input in node.op.inputs().into_iter().flatten() {
+                readers[input].push(id);
+            }
+        }
+        let waits: Vec<bool> = (0..nodes.len()).map(|id| live[id] && waits(nodes, &readers[id], id)).collect();
+        // When an operation is computed at the latest: with its last reader if it waits.
+        let mut when: Vec<Id> = (0..nodes.len()).collect();
+        let mut dies = vec![Vec::new(); nodes.len()];
+        for id in (0..nodes.len()).rev().filter(|id| live[*id]) {
+            let last = readers[id].iter().map(|reader| when[*reader]).max();
+            if waits[id] {
+                when[id] = last.unwrap_or(id);
+            }
+            if let Some(last) = last
+                && id != root
+            {
+                dies[last].push(id);
+            }
+        }
+        Self { live, waits, dies }
+    }
+}
+
+/// What the result needs, and all that writes to the cache.
+fn live(nodes: &[Node], root: Id) -> Vec<bool> {
+    let mut live = vec![false; nodes.len()];
+    for (id, node) in nodes.iter().enumerate().rev() {
+        let wanted = id == root || matches!(node.op, Op::Append { .. });
+        if live[id] || (wanted && node.tokens > 0) {
+            live[id] = true;
+            for input in node.op.inputs().into_iter().flatten() {
+                live[input] = true;
+            }
+        }
+    }
+    live
+}
+
+fn waits(nodes: &[Node], readers: &[Id], id: Id) -> bool {
+    let is = |f: fn(&Op) -> bool| readers.iter().all(|reader| f(&nodes[*reader].op));
+    let one = readers.len() == 1;
+    match nodes[id].op {
+        Op::Norm { .. } => {
+            !readers.is_empty() && is(|op| matches!(op, Op::Linear { .. } | Op::Experts { .. }))
+        }
+        Op::Linear { .. } => {
+            one && is(|op| match op {
+                Op::Join { sign, .. } => *sign == 1.0,
+                Op::Glu { .. } | Op::Route { .. } => true,
+                _ => false,
+            })
+        }
+        Op::Experts { .. } => one && is(|op| matches!(op, Op::Join { sign: 1.0, .. })),
+        Op::Append { .. } => one && is(|op| matches!(op, Op::Attend { .. })),
+        Op::Route { .. } => one && is(|op| matches!(op, Op::Experts { .. })),
+        _ => false,
+    }
+}
