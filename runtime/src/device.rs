@@ -160,7 +160,7 @@ pub enum DeviceError {
     },
     /// The estimate says that a model does not fit.
     #[error(
-        "the model does not fit the GPU: weights {weights}, KV cache {cache} at a context of {context} tokens and workspace \
+        "the model does not fit: weights {weights}, KV cache {cache} at a context of {context} tokens and workspace \
          {workspace}, but {available} are available; {advice}"
     )]
     DoesNotFit {

@@ -11,7 +11,7 @@ use inferno_runtime::device::Backend;
 use inferno_runtime::engine::{EngineOptions, device};
 use inferno_runtime::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 use inferno_runtime::models::ARCHITECTURES;
-use inferno_runtime::nn::{Model, Run, Want, forward, load_model, select};
+use inferno_runtime::nn::{Model, load_model, next_token, select};
 use inferno_runtime::weights::{Plan, Source};
 use serde::Serialize;
 
@@ -162,12 +162,7 @@ fn step(
     sequence: SequenceId,
     tokens: &[u32],
 ) -> anyhow::Result<u32> {
-    let run = Run {
-        sequence,
-        tokens,
-        logits: Want::Last,
-    };
-    Ok(forward(model, cache, &[run])?.argmax()?)
+    Ok(next_token(model, cache, sequence, tokens)?)
 }
 
 fn total(steps: &[Duration]) -> Duration {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::{Buffer, Gpu, Replay};
 use crate::Result;
 use crate::kernels::DevicePtr;
@@ -31,6 +32,8 @@ pub(crate) struct DeviceCache {
     pub(super) sampled: Arc<Buffer>,
     /// The launches of the last step of single tokens.
     pub(super) replay: Option<Replay>,
+    /// Steps that run ahead of the host.
+    pub(super) ahead: Option<Ahead>,
 }
 
 #[derive(Debug)]
@@ -127,6 +130,7 @@ impl KvCache {
             logits: Arc::new(Buffer::new(gpu, 0, "logits")?),
             sampled: Arc::new(Buffer::new(gpu, FIRST_SLOTS * 8, "logits")?),
             replay: None,
+            ahead: None,
         }));
         Ok(())
     }
@@ -219,6 +223,9 @@ impl DeviceCache {
 
     /// Sends a step's inputs and makes room for its keys and values.
     pub(super) fn prepare(&mut self, pools: &[Pool], step: StepInputs, ropes: &[Arc<Frequencies>]) -> Result<()> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.forget();
+        }
         self.grow_pools(pools)?;
         self.grow_inputs(step.tokens.len(), step.runs.len())?;
         for (slot, run) in step.runs.iter().enumerate() {
@@ -231,6 +238,12 @@ impl DeviceCache {
             self.send_rope(frequencies, step)?;
         }
         Ok(())
+    }
+
+    /// Makes room for one more token of the sequence in slot 0, whose other inputs the device has already.
+    pub(super) fn prepare_next(&mut self, pools: &[Pool], run: &SlotRun) -> Result<()> {
+        self.grow_pools(pools)?;
+        self.pools.iter_mut().enumerate().try_for_each(|(index, table)| table.send(0, run, index))
     }
 
     fn grow_pools(&mut self, pools: &[Pool]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Only the driver is used (`libcuda`, opened when first called), so a build with this feature starts on any machine.
 //! docs/cuda.md tells the design.
 
+mod ahead;
 mod arena;
 mod cache;
 mod driver;
@@ -15,6 +16,7 @@ mod plan;
 mod run;
 mod tape;
 
+pub(crate) use ahead::greedy;
 pub(crate) use cache::DeviceCache;
 pub use driver::{DeviceInfo, Gpu, devices};
 pub(crate) use graph::Graph;

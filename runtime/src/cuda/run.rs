@@ -8,7 +8,7 @@ use super::tape::{Op, TapeOp, Value};
 use super::{Buffer, Graph, Gpu};
 use crate::Result;
 use crate::kernels::Launch;
-use crate::kernels::router::Argmax;
+use crate::kernels::router::{Argmax, Next};
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::{Frequencies, Run, Want};
 use crate::sampling::SamplingError;
@@ -36,14 +36,19 @@ impl DeviceLogits {
         }) else {
             return crate::nn::shape_error("a step without logits has no next token");
         };
-        if largest.is_nan() || largest == f32::INFINITY {
-            return Err(SamplingError::NotANumber { token: token as usize, value: largest }.into());
-        }
-        if largest == f32::NEG_INFINITY {
-            return Err(SamplingError::NothingLeft.into());
-        }
-        Ok(token)
+        sampled_token(token, largest)
     }
+}
+
+/// The token, unless its logit says that the computation broke down.
+pub(super) fn sampled_token(token: u32, largest: f32) -> Result<u32> {
+    if largest.is_nan() || largest == f32::INFINITY {
+        return Err(SamplingError::NotANumber { token: token as usize, value: largest }.into());
+    }
+    if largest == f32::NEG_INFINITY {
+        return Err(SamplingError::NothingLeft.into());
+    }
+    Ok(token)
 }
 
 /// The launches of a step of one token a sequence: they depend on nothing but how many there are.
@@ -76,8 +81,17 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
         launches.extend(argmax(device, logits.tokens(), logits.width()));
         gpu.launch(&launches)?;
         device.replay = None;
+        // The graph alone ends with the next step's token and position.
         if runs.iter().all(|run| run.1 == 1) && logits.tokens() == runs.len() {
             let rows = embedding_rows(logits);
+            let next = Next {
+                sampled: device.sampled.ptr(),
+                tokens: device.tokens(),
+                positions: device.positions(),
+                runs: runs.len() as u32,
+                unused: 0,
+            };
+            launches.push(next.launch());
             let (model, runs, vocab) = (0, runs.len(), logits.width());
             device.replay = Some(Replay { model, runs, vocab, rows, ropes: ropes.clone(), launches, graph: None });
         }
@@ -129,6 +143,22 @@ pub(crate) fn replay(cache: &mut KvCache, model: usize, runs: &[Run]) -> Result<
         cache.commit(lengths.into_iter());
     }
     Ok(logits)
+}
+
+/// Runs the last step's launches once more, with the token that they chose; `false` if they no longer fit.
+pub(super) fn launch_again(cache: &mut KvCache, sequence: SequenceId) -> Result<bool> {
+    let Some(mut device) = cache.device.take() else { return Ok(false) };
+    let start = cache.len(sequence);
+    let result = (|| {
+        let run = SlotRun { sequence: cache.sequence(sequence)?, tokens: 1, start };
+        device.prepare_next(&cache.pools, &run)?;
+        let Some(known) = device.replay.as_ref().filter(|known| start < known.rows[1]) else { return Ok(false) };
+        let Some(graph) = &known.graph else { return Ok(false) };
+        graph.launch()?;
+        Ok(true)
+    })();
+    cache.device = Some(device);
+    result
 }
 
 /// Sends a step's inputs, then lets `f` work with the device's part of the cache.

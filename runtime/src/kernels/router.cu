@@ -183,3 +183,21 @@ extern "C" __global__ void __launch_bounds__(1024) argmax(PARAMS(ArgmaxParams)) 
         p.largest[blockIdx.x] = any ? NAN : most;
     }
 }
+
+struct NextParams {
+    const uint32_t* sampled;  // [runs]
+    uint32_t* tokens;         // [runs]
+    uint32_t* positions;      // [runs]
+    uint32_t runs;
+    uint32_t unused;
+};
+
+// The last kernel of a step: nothing of the same step reads these any more.
+extern "C" __global__ void next_step(PARAMS(NextParams)) {
+    wait_for_predecessor();
+    const uint32_t run = blockIdx.x * blockDim.x + threadIdx.x;
+    if (run < p.runs) {
+        p.tokens[run] = p.sampled[run];
+        p.positions[run] += 1;
+    }
+}

@@ -130,6 +130,26 @@ impl Argmax {
     }
 }
 
+/// Makes the chosen tokens and the positions after them the inputs of the next step.
+#[derive(Clone, Copy, Debug, NoUninit)]
+#[repr(C)]
+pub(crate) struct Next {
+    /// `[runs]`
+    pub(crate) sampled: DevicePtr,
+    /// `[runs]`
+    pub(crate) tokens: DevicePtr,
+    /// `[runs]`
+    pub(crate) positions: DevicePtr,
+    pub(crate) runs: u32,
+    pub(crate) unused: u32,
+}
+
+impl Next {
+    pub(crate) fn launch(&self) -> Launch {
+        Launch::new("next_step", [self.runs.div_ceil(WARP), 1, 1], WARP, self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Gpu, random};

@@ -78,6 +78,26 @@ pub fn forward(model: &dyn Model, cache: &mut KvCache, runs: &[Run]) -> Result<L
     model.forward(&mut Step::new(cache, runs)?)
 }
 
+/// The most likely token after the next tokens of one sequence. On a GPU the step after it has begun already when this
+/// returns: it costs nothing if the caller goes on with that token.
+///
+/// # Errors
+/// As [`forward`], and if a logit is no number.
+pub fn next_token(model: &dyn Model, cache: &mut KvCache, sequence: SequenceId, tokens: &[u32]) -> Result<u32> {
+    #[cfg(feature = "cuda")]
+    if let [token] = *tokens
+        && let Some(next) = crate::cuda::greedy(cache, std::ptr::from_ref(model).addr(), sequence, token)?
+    {
+        return Ok(next);
+    }
+    let run = Run {
+        sequence,
+        tokens,
+        logits: Want::Last,
+    };
+    forward(model, cache, &[run])?.argmax()
+}
+
 /// One forward pass: tokens, their positions, and the cache that keeps their keys and values.
 #[derive(Debug)]
 pub struct Step<'c> {
