@@ -35,7 +35,6 @@ struct AttentionDecodeParams {
     uint32_t unused;
 };
 
-constexpr int WARPS = 8;
 constexpr float NEVER = -1e30f;
 
 struct KvBf16 {
@@ -109,10 +108,10 @@ __device__ __forceinline__ void prepare(const AttentionDecodeParams& p, const fl
     }
 }
 
-template <class Kv, int DIM>
+template <class Kv, int DIM, int WARPS>
 __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p) {
     using Element = typename Kv::Element;
-    constexpr int KEYS = DIM > 128 ? 16 : 32;         // a warp's at a time
+    constexpr int KEYS = DIM * WARPS > 1024 ? 16 : 32;  // a warp's at a time
     constexpr int KEY_CHUNKS = DIM / 32;              // 16-byte chunks of a key's row in a lane
     constexpr int VALUE_CHUNKS = (DIM + 63) / 64;     // of a value's
     constexpr int THREADS = WARPS * 32;
@@ -369,16 +368,18 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     }
 }
 
-#define ATTENTION_DECODE(name, Kv, DIM)                                                                          \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) name##_##DIM(PARAMS(AttentionDecodeParams)) { \
-        attention_decode<Kv, DIM>(p);                                                                            \
+#define ATTENTION_DECODE(name, Kv, DIM, WARPS)                                                                     \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) name##_##DIM##_w##WARPS(PARAMS(AttentionDecodeParams)) { \
+        attention_decode<Kv, DIM, WARPS>(p);                                                                       \
     }
 
-ATTENTION_DECODE(attention_decode_bf16, KvBf16, 64)
-ATTENTION_DECODE(attention_decode_bf16, KvBf16, 96)
-ATTENTION_DECODE(attention_decode_bf16, KvBf16, 128)
-ATTENTION_DECODE(attention_decode_bf16, KvBf16, 256)
-ATTENTION_DECODE(attention_decode_f16, KvF16, 64)
-ATTENTION_DECODE(attention_decode_f16, KvF16, 96)
-ATTENTION_DECODE(attention_decode_f16, KvF16, 128)
-ATTENTION_DECODE(attention_decode_f16, KvF16, 256)
+#define ATTENTIONS_DECODE(name, Kv)      \
+    ATTENTION_DECODE(name, Kv, 64, 8)    \
+    ATTENTION_DECODE(name, Kv, 64, 16)   \
+    ATTENTION_DECODE(name, Kv, 96, 8)    \
+    ATTENTION_DECODE(name, Kv, 128, 8)   \
+    ATTENTION_DECODE(name, Kv, 128, 16)  \
+    ATTENTION_DECODE(name, Kv, 256, 8)
+
+ATTENTIONS_DECODE(attention_decode_bf16, KvBf16)
+ATTENTIONS_DECODE(attention_decode_f16, KvF16)

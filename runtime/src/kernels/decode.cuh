@@ -137,12 +137,22 @@ struct Output {
     uint32_t unused;
 };
 
-__device__ __forceinline__ float finish(const Output& o, float v, uint32_t row, uint32_t token) {
-    if (o.bias) v += __ldg(o.bias + row);
-    v = activate(o.act, v) * o.scale;
+// What an output is made of besides the product. Loaded long before it is needed: it must not cost a trip to memory then.
+struct Extras {
+    float bias, residual;
+};
+
+__device__ __forceinline__ Extras extras(const Output& o, uint32_t row, uint32_t token, bool wanted) {
+    Extras e = {0.0f, 0.0f};
+    if (wanted && o.bias) e.bias = __ldg(o.bias + row);
+    if (wanted && o.residual) e.residual = __ldcg(o.residual + static_cast<size_t>(token) * o.stride + row);
+    return e;
+}
+
+__device__ __forceinline__ float finish(const Output& o, float v, const Extras& e) {
+    v = activate(o.act, v + e.bias) * o.scale;
     if (o.softcap != 0.0f) v = o.softcap * tanhf(v / o.softcap);
-    if (o.residual) v += __ldcg(o.residual + static_cast<size_t>(token) * o.stride + row);
-    return v;
+    return v + e.residual;
 }
 
 // Offers each warp's best key to the token's. All warps of the block call it; `scratch` has 32 places.
@@ -171,9 +181,5 @@ __device__ __forceinline__ void block_sums(float (&sums)[N], float* scratch) {
     }
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        float sum = 0.0f;
-        for (unsigned w = 0; w < warps; w++) sum += scratch[i * 32 + w];
-        sums[i] = sum;
-    }
+    for (int i = 0; i < N; i++) sums[i] = warp_sum(lane < warps ? scratch[i * 32 + lane] : 0.0f);
 }

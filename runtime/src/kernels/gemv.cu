@@ -54,8 +54,13 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
         stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, factor);
     }
 
-    unsigned long long best[TOKENS] = {};
+    // Lane r * TOKENS + t has the result of row r and token t.
+    const unsigned my_row = lane / TOKENS, my_token = lane % TOKENS;
+    const bool mine = my_row < ROWS && my_token < p.tokens, joined = ROWS == 2 && p.out.glu.kind != NO_GLU;
+    unsigned long long best = 0;
     while (group < p.groups) {
+        const unsigned row = group * p.row_step + my_row * p.pair_step;
+        const Extras extra = extras(p.out, row, my_token, mine);
         float sums[ROWS][TOKENS] = {};
         const unsigned next = group + step;
         for (unsigned first = 0; first < chunks; first += STRIDE) {
@@ -78,31 +83,26 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
                 load(next, 0);
             }
         }
+        float v = 0.0f;
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) sums[r][t] = warp_sum(sums[r][t]) * factor[t];
-            if (t >= p.tokens) continue;
-            float* out = p.out.out + static_cast<size_t>(t) * p.out.stride;
-            if (ROWS == 2 && p.out.glu.kind != NO_GLU) {
-                if (lane == 0) {
-                    const unsigned gate = group * p.row_step, up = gate + p.pair_step;
-                    const float g = sums[0][t] + (p.out.bias ? __ldg(p.out.bias + gate) : 0.0f);
-                    const float u = sums[ROWS - 1][t] + (p.out.bias ? __ldg(p.out.bias + up) : 0.0f);
-                    out[group] = join(p.out.glu, g, u);
-                }
-                continue;
-            }
-#pragma unroll
             for (int r = 0; r < ROWS; r++) {
-                if (lane != r) continue;
-                const unsigned row = group * p.row_step + r * p.pair_step;
-                const float v = finish(p.out, sums[r][t], row, t);
-                out[row] = v;
-                if (p.out.best) {
-                    const unsigned long long key = logit_key(v, row);
-                    best[t] = key > best[t] ? key : best[t];
-                }
+                const float sum = warp_sum(sums[r][t]) * factor[t];
+                v = lane == r * TOKENS + t ? sum : v;
+            }
+        }
+        float* out = p.out.out + static_cast<size_t>(my_token) * p.out.stride;
+        if (joined) {
+            v += extra.bias;
+            const float up = __shfl_down_sync(ALL_LANES, v, TOKENS);
+            if (mine && my_row == 0) out[group] = join(p.out.glu, v, up);
+        } else if (mine) {
+            v = finish(p.out, v, extra);
+            out[row] = v;
+            if (p.out.best) {
+                const unsigned long long key = logit_key(v, row);
+                best = key > best ? key : best;
             }
         }
         group = next;
@@ -110,7 +110,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
     if (p.out.best) {
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) {
-            if (t < p.tokens) offer_best(p.out.best + t, best[t], keys);
+            if (t < p.tokens) offer_best(p.out.best + t, mine && my_token == t ? best : 0, keys);
         }
     }
 }

@@ -64,6 +64,13 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     unsigned turn = 0;
     // All warps of a block take as many turns: they meet at the barrier.
     for (unsigned base = blockIdx.x * tiles_a_block; base < p.tiles; base += stride, tile += stride, turn ^= 1) {
+        // The first warp of a tile has its outputs: lane r of 16 that of row r.
+        const bool finishing = split == 0 && tile < p.tiles;
+        const unsigned row = (tile * p.per_tile + lane % 8) * p.row_step + (lane & 8 ? p.pair_step : 0);
+        const bool mine = finishing && lane < 16 && row < p.rows;
+        Extras extra[TOKENS];
+#pragma unroll
+        for (int token = 0; token < TOKENS; token++) extra[token] = extras(p.out, row, token, mine && token < p.tokens);
         float sums[2][TOKENS] = {};
         if (tile < p.tiles) {
             for (unsigned step = begin; step < end; step += AHEAD) {
@@ -73,7 +80,7 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
                 const unsigned ahead = last ? begin : step + AHEAD;
 #pragma unroll
                 for (int i = 0; i < AHEAD; i++) {
-                    if (step + i < end) multiply<F, TOKENS>(a[i], b[i], shared, units, 0, step + i, units, sums);
+                    if (step + i < end) multiply<F, TOKENS, TOKENS == 1 && F::HALVES == 1 ? 2 : 1>(a[i], b[i], shared, units, 0, step + i, units, sums);
                     if (more) load(i, ahead + i);
                 }
             }
@@ -91,22 +98,20 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         } else {
             __syncwarp();
         }
-        if (split != 0 || tile >= p.tiles) continue;
+        if (!finishing) continue;
 #pragma unroll
         for (int token = 0; token < TOKENS; token++) {
             if (token >= p.tokens) break;
             float v = 0.0f;
             for (unsigned s = 0; s < p.splits; s++) v += parts.sums[turn][warp + s][token][lane % 16];
             float* out = p.out.out + static_cast<size_t>(token) * p.out.stride;
-            const unsigned a_row = (tile * p.per_tile + lane % 8) * p.row_step;
-            const unsigned row = a_row + (lane & 8 ? p.pair_step : 0);
             if (p.out.glu.kind != NO_GLU) {
-                if (p.out.bias) v += __ldg(p.out.bias + min(row, p.rows - 1));
+                v += extra[token].bias;
                 const float up = __shfl_down_sync(ALL_LANES, v, 8);
                 const unsigned m = tile * p.per_tile + lane;
-                if (lane < 8 && row < p.rows && m * 2 < p.rows) out[m] = join(p.out.glu, v, up);
-            } else if (lane < 16 && row < p.rows) {
-                v = finish(p.out, v, row, token);
+                if (lane < 8 && 2 * m < p.rows) out[m] = join(p.out.glu, v, up);
+            } else if (mine) {
+                v = finish(p.out, v, extra[token]);
                 out[row] = v;
                 if (p.out.best) {
                     const unsigned long long key = logit_key(v, row);

@@ -110,7 +110,8 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
     const unsigned split = warp % p.splits, per_warp = (steps + p.splits - 1) / p.splits;
     const unsigned begin = split * per_warp, end = min(steps, begin + per_warp);
 
-    // The router triggers after its own wait: the input is complete.
+    // Our router triggers after its own wait: the input is complete. Who else chose may have triggered before.
+    if (p.route.ids) wait_for_predecessor();
     prefetch_norm_weights(p.in);
     float squares[1] = {stage_row<F>(p.in, p.in.x + static_cast<size_t>(token) * p.in.stride, staged<F>(shared, units, 0), units)};
     block_sums(squares, scratch);
@@ -123,6 +124,7 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
     const unsigned choice = tile / tiles_an_expert, first = (tile - choice * tiles_an_expert) * 8;
     const bool working = choice < p.route.top;
     const Route mine = of_choice(route, working ? choice : 0);
+    float gate_bias = 0.0f, up_bias = 0.0f;
     if (working) {
         const unsigned m = min(first + g, p.inter - 1);
         const size_t row = static_cast<size_t>(mine.expert) * p.rows + m * p.row_step;
@@ -135,6 +137,9 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
         };
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) load(i, begin + i);
+        const size_t at = static_cast<size_t>(mine.expert) * p.rows + min(first + lane % 8, p.inter - 1) * p.row_step;
+        if (p.gate_bias) gate_bias = __ldg(p.gate_bias + at);
+        if (p.up_bias) up_bias = __ldg(p.up_bias + at + p.up_row);
         float sums[2][1] = {};
         for (unsigned step = begin; step < end; step += AHEAD) {
 #pragma unroll
@@ -149,6 +154,7 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
             parts[warp][g + 8] = sum_b;
         }
     }
+    const float input_weight = p.route.on_input ? of_choice(weigh(p.route, route), working ? choice : 0).weight : 1.0f;
     if (p.splits > 1) {
         __syncthreads();
     } else {
@@ -161,10 +167,9 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
         gate += parts[warp + s][lane];
         up += parts[warp + s][lane + 8];
     }
-    const float weight = p.route.on_input ? factor * mine.weight : factor;
-    const size_t at = static_cast<size_t>(mine.expert) * p.rows + m * p.row_step;
-    gate = gate * weight + (p.gate_bias ? __ldg(p.gate_bias + at) : 0.0f);
-    up = up * weight + (p.up_bias ? __ldg(p.up_bias + at + p.up_row) : 0.0f);
+    const float weight = p.route.on_input ? factor * input_weight : factor;
+    gate = gate * weight + gate_bias;
+    up = up * weight + up_bias;
     p.out[(static_cast<size_t>(token) * p.route.top + choice) * p.inter + m] = join(p.glu, gate, up);
 }
 
@@ -207,11 +212,21 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     };
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) load(i, begin + i);
+    const Route weighed = weigh(p.route, route);
+    const unsigned row = first + lane % 16;
+    const bool finishing = warp == 0 && row < p.hidden;
+    float bias = 0.0f;
+    for (unsigned c = 0; p.bias && c < p.route.top; c++) {
+        const Route r = of_choice(weighed, c);
+        if (finishing) bias = fmaf(p.route.on_input ? 1.0f : r.weight, __ldg(p.bias + static_cast<size_t>(r.expert) * p.hidden + row), bias);
+    }
     let_next_begin();
     wait_for_predecessor();
+    const size_t at = static_cast<size_t>(token) * p.stride + row;
+    const float residual = finishing && p.residual ? __ldcg(p.residual + at) : 0.0f;
     Input in = {};
     in.k = p.route.top * p.inter;
-    stage_row<F>(in, p.h + static_cast<size_t>(token) * in.k, staged<F>(shared, pitch, 0), pitch);
+    stage_batches<F, 2, false>(in, p.h + static_cast<size_t>(token) * in.k, staged<F>(shared, pitch, 0), pitch);
     __syncthreads();
     float sums[2][1] = {};
     for (unsigned step = begin; step < end; step += AHEAD) {
@@ -222,41 +237,36 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
         }
     }
     const float sum_a = quad_sum(sums[0][0]), sum_b = quad_sum(sums[1][0]);
+    const float weight = p.route.on_input ? 1.0f : of_choice(weighed, choice).weight;
     if (t == 0) {
-        const float weight = p.route.on_input ? 1.0f : mine.weight;
         parts[warp][g] = sum_a * weight;
         parts[warp][g + 8] = sum_b * weight;
     }
     __syncthreads();
-    if (warp != 0) return;
-    const unsigned row = first + lane % 16;
-    float v = 0.0f;
-    for (unsigned w = 0; w < blockDim.x / 32; w++) v += parts[w][lane % 16];
-    for (unsigned c = 0; c < p.route.top; c++) {
-        const Route r = of_choice(route, c);
-        if (p.bias && row < p.hidden) {
-            v = fmaf(p.route.on_input ? 1.0f : r.weight, __ldg(p.bias + static_cast<size_t>(r.expert) * p.hidden + row), v);
-        }
-    }
-    if (lane >= 16 || row >= p.hidden) return;
-    v *= p.scale;
-    const size_t at = static_cast<size_t>(token) * p.stride + row;
-    if (p.residual) v += __ldcg(p.residual + at);
-    p.out[at] = v;
+    if (!finishing || lane >= 16) return;
+    float v = bias;
+    for (unsigned w = 0; w < blockDim.x / 32; w++) v += parts[w][lane];
+    p.out[at] = fmaf(v, p.scale, residual);
 }
 
-#define MOE(name, F, GATE_UP, DOWN)                                                                                     \
-    extern "C" __global__ void __launch_bounds__(384, 1) moe_gate_up_##name##_a##GATE_UP(PARAMS(MoeGateUpParams)) { \
-        moe_gate_up<F, GATE_UP>(p);                                                                                     \
-    }                                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(512, 1) moe_down_##name##_a##DOWN(PARAMS(MoeDownParams)) {         \
-        moe_down<F, DOWN>(p);                                                                                           \
+#define MOE_GATE_UP(name, F, AHEAD, BLOCKS)                                                                                \
+    extern "C" __global__ void __launch_bounds__(192, BLOCKS) moe_gate_up_##name##_a##AHEAD(PARAMS(MoeGateUpParams)) { \
+        moe_gate_up<F, AHEAD>(p);                                                                                          \
+    }
+#define MOE_DOWN(name, F, AHEAD, THREADS, BLOCKS)                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) moe_down_##name##_a##AHEAD(PARAMS(MoeDownParams)) { \
+        moe_down<F, AHEAD>(p);                                                                                           \
     }
 
-MOE(mxfp4, Mxfp4, 4, 2)
-MOE(mxfp4, Mxfp4, 3, 4)
-MOE(mxfp4, Mxfp4, 2, 3)
-MOE(q4_0, Q4_0, 3, 2)
-MOE(q8_0, Q8_0, 2, 1)
-MOE(q4k, Q4K, 3, 2)
-MOE(q6k, Q6K, 2, 1)
+MOE_GATE_UP(mxfp4, Mxfp4, 4, 2)
+MOE_GATE_UP(mxfp4, Mxfp4, 2, 3)
+MOE_GATE_UP(q4_0, Q4_0, 3, 2)
+MOE_GATE_UP(q8_0, Q8_0, 2, 2)
+MOE_GATE_UP(q4k, Q4K, 3, 2)
+MOE_GATE_UP(q6k, Q6K, 2, 2)
+MOE_DOWN(mxfp4, Mxfp4, 2, 384, 2)
+MOE_DOWN(mxfp4, Mxfp4, 3, 256, 2)
+MOE_DOWN(q4_0, Q4_0, 2, 384, 1)
+MOE_DOWN(q8_0, Q8_0, 1, 384, 1)
+MOE_DOWN(q4k, Q4K, 2, 384, 1)
+MOE_DOWN(q6k, Q6K, 1, 384, 1)

@@ -26,13 +26,14 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpDenseParams& p) {
     const unsigned quads = p.in.k / 4, chunks = quads / W::QUADS, outputs = p.route.top * p.inter;
     Input in = p.in;
     in.x += static_cast<size_t>(token) * in.stride;
-    // The router triggers after its own wait: the input is complete.
+    // Our router triggers after its own wait: the input is complete. Who else chose may have triggered before.
+    if (p.route.ids) wait_for_predecessor();
     stage_norm_weights<W>(in, xs);
     float factor[1];
     stage_rms<W, 1>(in, 1, xs, scratch, factor);
     wait_for_predecessor();
     let_next_begin();
-    const Route route = choose(p.route, token);
+    const Route route = weigh(p.route, choose(p.route, token));
     for (unsigned output = blockIdx.x + gridDim.x * warp; output < outputs; output += gridDim.x * (blockDim.x / 32)) {
         const unsigned choice = output / p.inter, m = output % p.inter;
         const Route mine = of_choice(route, choice);
@@ -84,7 +85,7 @@ __device__ __forceinline__ void moe_down(const MoeDownDenseParams& p) {
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, token = blockIdx.y;
     const unsigned quads = p.inter / 4, chunks = quads / W::QUADS;
     // gate_up triggers after its own wait: the router's logits are complete.
-    const Route route = choose(p.route, token);
+    const Route route = weigh(p.route, choose(p.route, token));
     let_next_begin();
     wait_for_predecessor();
     for (unsigned c = 0; c < p.route.top; c++) {

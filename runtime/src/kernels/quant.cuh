@@ -276,10 +276,11 @@ struct Q6K {
 
 // ---- activations -----------------------------------------------------------------------------------------------------
 
-// Shared memory of one token's activations: 4 * units chunks of eight halves, chunk q of all units together, then the table.
+// Shared memory of one token's activations: 4 * units chunks of eight halves, chunk q of all units together, then the table;
+// a multiple of 16 bytes.
 template <class F>
 __host__ __device__ constexpr unsigned staged_bytes(unsigned units) {
-    return units * (64 + sizeof(typename F::Entry));
+    return units * 64 + (units * sizeof(typename F::Entry) + 15) / 16 * 16;
 }
 
 struct Staged {
@@ -300,10 +301,10 @@ __device__ __forceinline__ void prefetch_norm_weights(const Input& in) {
     }
 }
 
-// Eight activations, their share in the norm, and their place among the four of a unit. Returns the sum of squares.
+// Eight activations `v` to their place, chunk i of the row.
 template <class F>
-__device__ __forceinline__ float stage_eight(const Staged& to, unsigned units, unsigned i, float (&v)[8], bool inside) {
-    float squares = 0.0f, greatest = 0.0f;
+__device__ __forceinline__ void stage_eight(const Staged& to, unsigned units, unsigned i, const float (&v)[8], bool inside) {
+    float greatest = 0.0f;
 #pragma unroll
     for (int j = 0; j < 8; j++) greatest = fmaxf(greatest, fabsf(v[j]));
     greatest = fmaxf(greatest, __shfl_xor_sync(ALL_LANES, greatest, 1));
@@ -319,22 +320,55 @@ __device__ __forceinline__ float stage_eight(const Staged& to, unsigned units, u
 #pragma unroll
     for (int p = 0; p < 4; p++) {
         const float factor = F::NIBBLES && p % 2 == 0 ? 16.0f : 1.0f;
-        pairs[p] = __floats2half2_rn(v[p] * up * factor, v[p + 4] * up * factor);
+        pairs[p] = __floats2half2_rn(v[p] * (up * factor), v[p + 4] * (up * factor));
         const float2 rounded = __half22float2(pairs[p]);
-        sum += (rounded.x + rounded.y) / factor;
+        sum += (rounded.x + rounded.y) * (1.0f / factor);
     }
     sum += __shfl_xor_sync(ALL_LANES, sum, 1);
     const float other = __shfl_xor_sync(ALL_LANES, sum, 2);
-    if (inside) {
-        const unsigned unit = i / 4, q = i % 4;
-        to.chunks[q * units + unit] = *reinterpret_cast<uint4*>(pairs);
-        if (q == 0) {
-            const float factor = down * static_cast<float>(1 << F::FACTOR_LOG2), bias = down * F::BIAS;
-            if constexpr (F::HALVES == 1) {
-                static_cast<Unit*>(to.table)[unit] = {factor, (sum + other) * bias};
-            } else {
-                static_cast<SplitUnit*>(to.table)[unit] = {factor, {sum * bias, other * bias}, 0.0f};
+    if (!inside) return;
+    const unsigned unit = i / 4, q = i % 4;
+    to.chunks[q * units + unit] = *reinterpret_cast<uint4*>(pairs);
+    if (q != 0) return;
+    const float factor = down * static_cast<float>(1 << F::FACTOR_LOG2), bias = down * F::BIAS;
+    if constexpr (F::HALVES == 1) {
+        static_cast<Unit*>(to.table)[unit] = {factor, (sum + other) * bias};
+    } else {
+        static_cast<SplitUnit*>(to.table)[unit] = {factor, {sum * bias, other * bias}, 0.0f};
+    }
+}
+
+// BATCH chunks of a thread are on their way at once: each trip to the second-level cache costs half a microsecond.
+template <class F, int BATCH, bool NORM>
+__device__ __forceinline__ float stage_batches(const Input& in, const float* x, const Staged& to, unsigned units) {
+    float squares = 0.0f;
+    for (unsigned first = threadIdx.x; first - threadIdx.x < 4 * units; first += BATCH * blockDim.x) {
+        float4 a[BATCH][2], w[BATCH][2];
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            const unsigned i = first + n * blockDim.x;
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                a[n][j] = i < 4 * units ? load_activations(x, 2 * i + j) : make_float4(0, 0, 0, 0);
+                w[n][j] = make_float4(1, 1, 1, 1);
+                if (NORM && in.weight && i < 4 * units) w[n][j] = __ldg(reinterpret_cast<const float4*>(in.weight) + 2 * i + j);
             }
+        }
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            // The whole block, or none of it: `stage_eight` shuffles.
+            if (first - threadIdx.x + n * blockDim.x >= 4 * units) break;
+            const unsigned i = first + n * blockDim.x;
+            float v[8] = {a[n][0].x, a[n][0].y, a[n][0].z, a[n][0].w, a[n][1].x, a[n][1].y, a[n][1].z, a[n][1].w};
+            if (NORM) {
+                const float f[8] = {w[n][0].x, w[n][0].y, w[n][0].z, w[n][0].w, w[n][1].x, w[n][1].y, w[n][1].z, w[n][1].w};
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    squares = fmaf(v[j], v[j], squares);
+                    v[j] *= f[j];
+                }
+            }
+            stage_eight<F>(to, units, i, v, i < 4 * units);
         }
     }
     return squares;
@@ -343,27 +377,7 @@ __device__ __forceinline__ float stage_eight(const Staged& to, unsigned units, u
 // One token's activations times the norm's weights; returns the thread's share of the sum of squares.
 template <class F>
 __device__ __forceinline__ float stage_row(const Input& in, const float* x, const Staged& to, unsigned units) {
-    float squares = 0.0f;
-    for (unsigned first = 0; first < 4 * units; first += blockDim.x) {
-        const unsigned i = first + threadIdx.x;
-        const bool inside = i < 4 * units;
-        float v[8] = {};
-        if (inside) {
-            const float4 a = load_activations(x, 2 * i), b = load_activations(x, 2 * i + 1);
-            v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
-            if (in.norm) {
-#pragma unroll
-                for (int j = 0; j < 8; j++) squares = fmaf(v[j], v[j], squares);
-                if (in.weight) {
-                    const float4* weight = reinterpret_cast<const float4*>(in.weight);
-                    const float4 wa = __ldg(weight + 2 * i), wb = __ldg(weight + 2 * i + 1);
-                    v[0] *= wa.x, v[1] *= wa.y, v[2] *= wa.z, v[3] *= wa.w, v[4] *= wb.x, v[5] *= wb.y, v[6] *= wb.z, v[7] *= wb.w;
-                }
-            }
-        }
-        stage_eight<F>(to, units, i, v, inside);
-    }
-    return squares;
+    return in.norm ? stage_batches<F, 2, true>(in, x, to, units) : stage_batches<F, 4, false>(in, x, to, units);
 }
 
 // All tokens; factor[t] is what a product with token t still lacks.
@@ -389,17 +403,18 @@ __device__ __forceinline__ void stage(const Input& in, uint32_t tokens, void* sh
 // ---- products --------------------------------------------------------------------------------------------------------
 
 // Adds one step of rows a and b (of the lane's group g: rows g and g + 8 of the tile) to sums[row][token]. `pitch` and `first`
-// place the row's units among those that are staged.
-template <class F, int TOKENS>
+// place the row's units among those that are staged. A product waits for the one before it in its chain.
+template <class F, int TOKENS, int CHAINS = 1>
 __device__ __forceinline__ void multiply(const typename F::Weights& a, const typename F::Weights& b, void* shared, unsigned pitch,
                                          unsigned first, unsigned step, unsigned units, float (&sums)[2][TOKENS]) {
     const unsigned lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const unsigned mine = 8 * step + (g & 4) + t;
     const bool active = (g & 3) == t && mine < units;
-    float c[TOKENS][F::HALVES][2][4] = {};
+    static_assert(F::HALVES == 1 || CHAINS == 1, "halves are chains already");
+    float c[TOKENS][F::HALVES * CHAINS][2][4] = {};
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-        const int half = F::HALVES == 1 ? 0 : q / 2;
+        const int chain = F::HALVES == 1 ? q % CHAINS : q / 2;
         uint32_t da[2][4], db[2][4];
 #pragma unroll
         for (int h = 0; h < 2; h++) {
@@ -413,8 +428,8 @@ __device__ __forceinline__ void multiply(const typename F::Weights& a, const typ
             if (active) v = x.chunks[q * pitch + first + mine];
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                mma(c[token][half][h], da[h][0], db[h][0], da[h][1], db[h][1], v.x, v.y);
-                mma(c[token][half][h], da[h][2], db[h][2], da[h][3], db[h][3], v.z, v.w);
+                mma(c[token][chain][h], da[h][0], db[h][0], da[h][1], db[h][1], v.x, v.y);
+                mma(c[token][chain][h], da[h][2], db[h][2], da[h][3], db[h][3], v.z, v.w);
             }
         }
     }
@@ -431,7 +446,11 @@ __device__ __forceinline__ void multiply(const typename F::Weights& a, const typ
         float va[2 * F::HALVES], vb[2 * F::HALVES];
 #pragma unroll
         for (int half = 0; half < F::HALVES; half++) {
-            const float(&s)[2][4] = c[token][half];
+            float(&s)[2][4] = c[token][half];
+            if (CHAINS == 2) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) s[i / 4][i % 4] += c[token][CHAINS - 1][i / 4][i % 4];
+            }
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 va[i * F::HALVES + half] = t < 2 ? s[0][i] : s[1][i];

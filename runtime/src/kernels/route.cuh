@@ -38,78 +38,84 @@ __device__ __forceinline__ uint32_t order_of(float x) {
     return bits & 0x80000000u ? max(~bits, 2u) : bits | 0x80000000u;
 }
 
+// Chooses among up to 32 * N experts: the weight is a score as it goes into `weigh`.
+template <int N>
+__device__ __forceinline__ Route choose_among(const RouteParams& p, const float* logits) {
+    const unsigned lane = threadIdx.x % 32;
+    float scores[N];
+    uint32_t order[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const unsigned expert = 32 * i + lane;
+        scores[i] = expert < p.experts ? __ldcg(logits + expert) : -INFINITY;
+    }
+    if (p.softcap != 0.0f) {
+#pragma unroll
+        for (int i = 0; i < N; i++) scores[i] = p.softcap * tanhf(scores[i] / p.softcap);
+    }
+    if (!p.over_selected && p.score == SOFTMAX) {
+        float greatest = -INFINITY, sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (32 * i + lane < p.experts) greatest = fmaxf(greatest, scores[i]);
+        }
+        greatest = warp_max(greatest);
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            scores[i] = 32 * i + lane < p.experts ? __expf(scores[i] - greatest) : 0.0f;
+            sum += scores[i];
+        }
+        const float factor = 1.0f / warp_sum(sum);
+#pragma unroll
+        for (int i = 0; i < N; i++) scores[i] *= factor;
+    } else if (!p.over_selected) {
+#pragma unroll
+        for (int i = 0; i < N; i++) scores[i] = score_of(p.score, scores[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const unsigned expert = 32 * i + lane;
+        float worth = scores[i];
+        if (p.select_bias && expert < p.experts) worth += __ldg(p.select_bias + expert);
+        order[i] = expert < p.experts ? order_of(worth) : 0;
+    }
+    Route route = {0, 0.0f};
+#pragma unroll 1
+    for (unsigned n = 0; n < p.top; n++) {
+        // Each lane's best; of equals the lower index.
+        uint32_t best = 0, slot = 0;
+        float score = 0.0f;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const bool better = order[i] > best;
+            best = better ? order[i] : best;
+            slot = better ? i : slot;
+            score = better ? scores[i] : score;
+        }
+        const uint32_t most = __reduce_max_sync(ALL_LANES, best);
+        const uint32_t expert = __reduce_min_sync(ALL_LANES, best == most ? 32 * slot + lane : 0xffffffffu);
+        score = __shfl_sync(ALL_LANES, score, expert % 32);
+#pragma unroll
+        for (int i = 0; i < N; i++) order[i] = expert == 32 * i + lane ? 0 : order[i];
+        if (lane == n) route = {expert, score};
+    }
+    return route;
+}
+
+// Who is chosen; `weigh` makes weights of the result.
 __device__ __forceinline__ Route choose(const RouteParams& p, unsigned token) {
     const unsigned lane = threadIdx.x % 32;
     if (p.ids) {
         if (lane >= p.top) return {0, 0.0f};
         return {min(__ldcg(p.ids + token * p.top + lane), p.experts - 1), __ldcg(p.weights + token * p.top + lane)};
     }
-    constexpr int N = MOST_EXPERTS / 32;
     const float* logits = p.logits + token * p.experts;
-    float scores[N];
-    uint32_t order[N];
-    float greatest = -INFINITY;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        const unsigned expert = 32 * i + lane;
-        scores[i] = 0.0f;
-        if (32 * i < p.experts && expert < p.experts) {
-            float z = __ldcg(logits + expert);
-            if (p.softcap != 0.0f) z = p.softcap * tanhf(z / p.softcap);
-            scores[i] = z;
-            greatest = fmaxf(greatest, z);
-        }
-    }
-    if (!p.over_selected) {
-        if (p.score == SOFTMAX) {
-            greatest = warp_max(greatest);
-            float sum = 0.0f;
-#pragma unroll
-            for (int i = 0; i < N; i++) {
-                if (32 * i + lane < p.experts) {
-                    scores[i] = __expf(scores[i] - greatest);
-                    sum += scores[i];
-                }
-            }
-            const float factor = 1.0f / warp_sum(sum);
-#pragma unroll
-            for (int i = 0; i < N; i++) scores[i] *= factor;
-        } else {
-#pragma unroll
-            for (int i = 0; i < N; i++) scores[i] = score_of(p.score, scores[i]);
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        const unsigned expert = 32 * i + lane;
-        order[i] = 0;
-        if (expert < p.experts) order[i] = order_of(p.select_bias ? scores[i] + __ldg(p.select_bias + expert) : scores[i]);
-    }
-    Route route = {0, 0.0f};
-    for (unsigned n = 0; n < p.top; n++) {
-        uint32_t mine = 0;
-#pragma unroll
-        for (int i = 0; i < N; i++) mine = max(mine, order[i]);
-        const uint32_t best = __reduce_max_sync(ALL_LANES, mine);
-        // Of equals the lower index.
-        uint32_t expert = 0xffffffffu;
-#pragma unroll
-        for (int i = N - 1; i >= 0; i--) {
-            if (32 * i < p.experts && order[i] == best) expert = 32 * i + lane;
-        }
-        expert = __reduce_min_sync(ALL_LANES, expert);
-        float score = 0.0f;
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            if (expert / 32 == i) {
-                score = scores[i];
-                if (expert % 32 == lane) order[i] = 0;
-            }
-        }
-        score = __shfl_sync(ALL_LANES, score, expert % 32);
-        if (lane == n) route = {expert, score};
-    }
-    const bool chosen = lane < p.top;
+    return p.experts <= 32 ? choose_among<1>(p, logits) : choose_among<MOST_EXPERTS / 32>(p, logits);
+}
+
+__device__ __forceinline__ Route weigh(const RouteParams& p, Route route) {
+    if (p.ids) return route;
+    const bool chosen = threadIdx.x % 32 < p.top;
     if (p.over_selected) {
         if (p.score == SOFTMAX) {
             const float most = warp_max(chosen ? route.weight : -INFINITY);
