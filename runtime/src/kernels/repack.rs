@@ -3,24 +3,12 @@
 
 use bytemuck::NoUninit;
 
+use super::matrix::MAX_PLANES;
 use super::{DevicePtr, Launch};
 use crate::weights::WeightDtype;
 
 const THREADS: u32 = 256;
 const MOST_BLOCKS: u64 = 4096;
-
-/// Bytes of a block in each plane, in the order of [`Weights::planes`](super::decode::Weights); none where the type stays as
-/// it is in the file.
-pub(crate) const fn plane_bytes(dtype: WeightDtype) -> Option<&'static [usize]> {
-    match dtype {
-        WeightDtype::Q4_0 => Some(&[16, 2]),
-        WeightDtype::Q8_0 => Some(&[32, 2]),
-        WeightDtype::Q4K => Some(&[128, 16]),
-        WeightDtype::Q6K => Some(&[128, 64, 16, 2]),
-        WeightDtype::Mxfp4 => Some(&[16, 1]),
-        _ => None,
-    }
-}
 
 /// Where a type's blocks come from and go to.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +16,8 @@ pub(crate) struct Repack {
     pub(crate) dtype: WeightDtype,
     /// Blocks as in the file.
     pub(crate) blocks: DevicePtr,
-    /// Planes, each at the place of the first block.
-    pub(crate) planes: [DevicePtr; 4],
+    /// Planes ([`planes`](super::matrix::planes)), each at the place of the first block.
+    pub(crate) planes: [DevicePtr; MAX_PLANES],
     pub(crate) count: u64,
 }
 
@@ -81,6 +69,7 @@ mod tests {
     use half::f16;
 
     use super::super::testing::{Gpu, random};
+    use super::super::matrix;
     use super::*;
 
     const PACKED: [WeightDtype; 5] =
@@ -221,7 +210,7 @@ mod tests {
             for block in blocks(dtype, 9).chunks_exact(dtype.block_bytes()) {
                 let planes = repacked(dtype, block);
                 let sizes: Vec<usize> = planes.iter().map(Vec::len).collect();
-                assert_eq!(Some(&sizes[..]), plane_bytes(dtype), "{dtype}");
+                assert_eq!(sizes, matrix::planes(dtype), "{dtype}");
                 assert_eq!(sizes.iter().sum::<usize>(), block.len());
                 let mut expected = vec![0.0; dtype.block_len()];
                 dtype.dequantize(block, &mut expected).unwrap();
@@ -239,9 +228,9 @@ mod tests {
             for count in [1, 33, 1000] {
                 let file = blocks(dtype, count);
                 let blocks = gpu.upload(&file);
-                let sizes = plane_bytes(dtype).unwrap();
+                let sizes = matrix::planes(dtype);
                 let buffers: Vec<_> = sizes.iter().map(|bytes| gpu.poisoned_bytes(bytes * count)).collect();
-                let mut planes = [DevicePtr::NULL; 4];
+                let mut planes = [DevicePtr::NULL; MAX_PLANES];
                 planes.iter_mut().zip(&buffers).for_each(|(plane, buffer)| *plane = buffer.ptr());
                 let repack = Repack { dtype, blocks: blocks.ptr(), planes, count: count as u64 };
                 gpu.run(&[repack.launch().unwrap()]);
