@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::fast::COUNTERS;
 use super::{Buffer, Gpu, Replay};
 use crate::Result;
 use crate::kernels::DevicePtr;
@@ -29,6 +30,8 @@ pub(crate) struct DeviceCache {
     pub(super) logits: Arc<Buffer>,
     /// The largest logit of each row: its token, then its value.
     pub(super) sampled: Arc<Buffer>,
+    /// Zeros between kernels: blocks of attention count themselves here.
+    pub(super) counters: Buffer,
     /// The launches of the last step of single tokens.
     pub(super) replay: Option<Replay>,
 }
@@ -117,6 +120,8 @@ impl KvCache {
                 shape: *shape,
             });
         }
+        let counters = Buffer::new(gpu, COUNTERS * 4, "workspace")?;
+        counters.fill(0)?;
         self.device = Some(Box::new(DeviceCache {
             gpu: Arc::clone(gpu),
             layers,
@@ -126,6 +131,7 @@ impl KvCache {
             arena: Buffer::new(gpu, 0, "workspace")?,
             logits: Arc::new(Buffer::new(gpu, 0, "logits")?),
             sampled: Arc::new(Buffer::new(gpu, FIRST_SLOTS * 8, "logits")?),
+            counters,
             replay: None,
         }));
         Ok(())

@@ -6,6 +6,7 @@
 mod arena;
 mod cache;
 mod driver;
+mod fast;
 mod graph;
 mod launch;
 mod lower;

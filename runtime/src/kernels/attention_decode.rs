@@ -8,6 +8,8 @@ use super::{DeviceFacts, DevicePtr, Launch, WARP};
 const WARPS: u32 = 8;
 /// Query heads that a block serves.
 const HEADS: u32 = 8;
+/// Keys that a block takes before another is worth the merge.
+const KEYS_A_SHARE: u32 = 256;
 /// Positions of a cache block.
 const BLOCK: u32 = 32;
 
@@ -27,7 +29,7 @@ pub(crate) struct HeadNorm {
 }
 
 /// What stands in front of the attention inside the kernel.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Front {
     pub(crate) q_norm: HeadNorm,
     pub(crate) k_norm: HeadNorm,
@@ -133,19 +135,27 @@ pub(crate) const fn counters(tokens: u32, heads: u32, kv_heads: u32) -> usize {
     (tokens * units(heads, kv_heads)) as usize
 }
 
+/// Blocks that share each context of up to `context` positions: the fewest that give a block no more than a few keys a
+/// warp, as long as all run at once.
+pub(crate) fn shares(context: u32, window: u32, tokens: u32, [heads, kv_heads]: [u32; 2], facts: DeviceFacts) -> u32 {
+    let seen = if window == 0 { context } else { context.min(window + BLOCK) };
+    let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
+    seen.div_ceil(KEYS_A_SHARE).min(most.clamp(1, 32)).max(1)
+}
+
 impl AttentionDecode {
     /// The launch, or `None` where the plain kernels must do: other widths of heads, broken rows.
     pub(crate) fn launch(&self) -> Option<Launch> {
         let Self { heads, kv_heads, dim, tokens, shares, .. } = *self;
         let kernel = match (self.cache, dim) {
-            (CacheDtype::Bf16, 64) => "attention_decode_bf16_64",
-            (CacheDtype::Bf16, 96) => "attention_decode_bf16_96",
-            (CacheDtype::Bf16, 128) => "attention_decode_bf16_128",
-            (CacheDtype::Bf16, 256) => "attention_decode_bf16_256",
-            (CacheDtype::F16, 64) => "attention_decode_f16_64",
-            (CacheDtype::F16, 96) => "attention_decode_f16_96",
-            (CacheDtype::F16, 128) => "attention_decode_f16_128",
-            (CacheDtype::F16, 256) => "attention_decode_f16_256",
+            (CacheDtype::Bf16, 64) => "attention_decode_bf16_64_w8",
+            (CacheDtype::Bf16, 96) => "attention_decode_bf16_96_w8",
+            (CacheDtype::Bf16, 128) => "attention_decode_bf16_128_w8",
+            (CacheDtype::Bf16, 256) => "attention_decode_bf16_256_w8",
+            (CacheDtype::F16, 64) => "attention_decode_f16_64_w8",
+            (CacheDtype::F16, 96) => "attention_decode_f16_96_w8",
+            (CacheDtype::F16, 128) => "attention_decode_f16_128_w8",
+            (CacheDtype::F16, 256) => "attention_decode_f16_256_w8",
             _ => return None,
         };
         let rotated = self.front.map_or(0, |front| front.rotated);
@@ -157,15 +167,7 @@ impl AttentionDecode {
     }
 
     fn params(&self) -> Params {
-        let front = self.front.unwrap_or(Front {
-            q_norm: HeadNorm::default(),
-            k_norm: HeadNorm::default(),
-            eps: 0.0,
-            cos: DevicePtr::NULL,
-            sin: DevicePtr::NULL,
-            rotated: 0,
-            adjacent: false,
-        });
+        let front = self.front.unwrap_or_default();
         let stride = |norm: HeadNorm| if norm.per_head { self.dim } else { 0 };
         Params {
             qkv: self.qkv,

@@ -56,7 +56,7 @@ impl Weights {
         match self.dtype {
             WeightDtype::F32 | WeightDtype::F16 | WeightDtype::BF16 => width * 4,
             WeightDtype::Q6K => width / UNIT * 80,
-            _ => width / UNIT * 72,
+            _ => width / UNIT * 64 + (width / UNIT * 8).next_multiple_of(16),
         }
     }
 }
@@ -110,6 +110,11 @@ impl Input {
             Norming::Layer => 2,
         };
         Self { weight, bias, norm, eps, ..self }
+    }
+
+    /// The same from token `first` on.
+    pub(crate) fn from_token(self, first: u32) -> Self {
+        Self { x: self.x.offset((first * self.stride) as usize * 4), ..self }
     }
 
     pub(crate) const fn is_layer_norm(&self) -> bool {

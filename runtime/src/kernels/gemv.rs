@@ -7,6 +7,9 @@ use super::{DeviceFacts, DevicePtr, Launch, WARP};
 use crate::nn::{Act, Glu};
 use crate::weights::WeightDtype;
 
+/// Shared memory that the kernels have beside the activations, at most.
+const FIXED_SHARED: u32 = 20 << 10;
+
 /// `out = residual + softcap(scale · act(norm(x) Wᵀ + bias))`, or `glu` of its halves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Project {
@@ -75,32 +78,45 @@ struct GemvQuantParams {
 }
 
 impl Project {
-    /// Launches, or `None` where the plain kernels must do: more tokens, other types, rows of broken chunks, activations that
-    /// do not fit shared memory.
-    pub(crate) fn launches(&self, facts: DeviceFacts) -> Option<Vec<Launch>> {
+    /// Whether the kernels serve; the plain ones must do for more tokens, other types, rows of broken chunks, activations
+    /// that do not fit shared memory.
+    pub(crate) fn served(&self, facts: DeviceFacts) -> bool {
         let Self { weights, input, tokens, glu, .. } = self;
-        let served = weights.served() && input.served() && input.k == weights.cols && *tokens > 0 && *tokens <= MOST_TOKENS;
-        if !served || (glu.is_some() && (weights.rows % 2 != 0 || !self.best.is_null())) {
-            return None;
+        let sizes = input.k == weights.cols && *tokens > 0 && *tokens <= MOST_TOKENS;
+        let pairs = glu.is_none() || (weights.rows % 2 == 0 && self.best.is_null());
+        let norm = weights.is_dense() || !input.is_layer_norm();
+        weights.served() && input.served() && sizes && pairs && norm && self.at_once(facts) > 0
+    }
+
+    /// Tokens whose activations fit shared memory, of those for which there are kernels.
+    fn at_once(&self, facts: DeviceFacts) -> u32 {
+        let room = facts.shared_per_block.saturating_sub(FIXED_SHARED);
+        let fit = (room / self.weights.staged_bytes(self.weights.cols).max(1)).min(self.tokens);
+        match (fit, self.weights.dtype) {
+            (0, _) => 0,
+            (1, _) => 1,
+            // There are kernels for one and for eight.
+            (_, WeightDtype::F32) => if room / (8 * self.weights.staged_bytes(self.weights.cols)) > 0 { fit } else { 1 },
+            (2..=7, _) => {
+                let places = fit.next_power_of_two();
+                if places * self.weights.staged_bytes(self.weights.cols) <= room { fit } else { places / 2 }
+            }
+            (_, _) => 8,
         }
-        if !weights.is_dense() && input.is_layer_norm() {
-            return None;
+    }
+
+    /// The launches; none unless [`served`](Self::served).
+    pub(crate) fn launches(&self, facts: DeviceFacts) -> Vec<Launch> {
+        if !self.served(facts) {
+            return Vec::new();
         }
         // What does not fit at once goes in groups of tokens.
-        let fixed = 8 << 10;
-        let fit = facts.shared_per_block.saturating_sub(fixed) / weights.staged_bytes(weights.cols).max(1);
-        let at_once = match (fit.min(MOST_TOKENS), weights.dtype) {
-            (0, _) => return None,
-            (8, _) => 8,
-            (1..=7, WeightDtype::F32) | (1, _) => 1,
-            (2 | 3, _) => 2,
-            (_, _) => 4,
-        };
+        let at_once = self.at_once(facts);
         let group = |first: u32| {
-            let now = at_once.min(tokens - first);
-            if weights.is_dense() { self.dense(first, now, facts) } else { self.quantized(first, now, facts) }
+            let now = at_once.min(self.tokens - first);
+            if self.weights.is_dense() { self.dense(first, now, facts) } else { self.quantized(first, now, facts) }
         };
-        Some((0..*tokens).step_by(at_once as usize).map(group).collect())
+        (0..self.tokens).step_by(at_once as usize).map(group).collect()
     }
 
     fn output(&self, first: u32) -> Output {
@@ -120,16 +136,12 @@ impl Project {
         }
     }
 
-    fn input(&self, first: u32) -> Input {
-        Input { x: self.input.x.offset((first * self.input.stride) as usize * 4), ..self.input }
-    }
-
     fn dense(&self, first: u32, tokens: u32, facts: DeviceFacts) -> Launch {
         let shape = Dense::new(&self.weights, tokens, self.glu.is_some(), facts);
         let groups = self.weights.rows / shape.rows;
         let params = GemvParams {
             weights: self.weights.planes[0],
-            input: self.input(first),
+            input: self.input.from_token(first),
             output: self.output(first),
             groups,
             row_step: if self.glu.is_some() { 1 } else { shape.rows },
@@ -148,7 +160,7 @@ impl Project {
         let shape = Quantized::new(&self.weights, tiles, tokens, facts);
         let params = GemvQuantParams {
             weights: self.weights.planes(),
-            input: self.input(first),
+            input: self.input.from_token(first),
             output: self.output(first),
             rows,
             tiles,

@@ -11,7 +11,7 @@ use crate::weights::WeightDtype;
 /// Most experts of which a warp chooses.
 const MOST_EXPERTS: u32 = 256;
 /// Most warps of a block of `down`, and with it the most chosen experts.
-const MOST_WARPS: u32 = 16;
+const MOST_WARPS: u32 = 12;
 /// Units of a step of the quantized kernels.
 const STEP_UNITS: u32 = 8;
 
@@ -230,7 +230,7 @@ impl MoeDecode {
         let served = gate_up.served() && down.served() && gate_up.dtype == down.dtype && choice.served() && input.served();
         let sizes = gate_up.cols == *hidden && down.cols == *inter && input.k == *hidden && !input.is_layer_norm();
         let room = facts.shared_per_block.saturating_sub(8 << 10);
-        let fits = gate_up.staged_bytes(*hidden) <= room && down.staged_bytes(*inter) * choice.top() <= room;
+        let fits = gate_up.staged_bytes(*hidden) <= room && down.staged_bytes(*inter * choice.top()) <= room;
         if !served || !sizes || !fits || *tokens == 0 || *tokens > MOST_TOKENS {
             return None;
         }
@@ -297,7 +297,7 @@ impl MoeDecode {
         };
         let top = self.choice.top();
         let steps = (self.inter / super::decode::UNIT).div_ceil(STEP_UNITS);
-        let splits = (12 / top).clamp(1, 4).min(steps);
+        let splits = (MOST_WARPS / top).clamp(1, 4).min(steps);
         let params = DownParams {
             weights: self.down.planes(),
             route: self.choice.params(),
@@ -313,7 +313,7 @@ impl MoeDecode {
             unused: 0,
         };
         let launch = Launch::new(kernel, [self.hidden.div_ceil(16), self.tokens, 1], top * splits * WARP, &params);
-        Some(launch.shared(self.down.staged_bytes(self.inter) * top))
+        Some(launch.shared(self.down.staged_bytes(self.inter * top)))
     }
 
     fn gate_up_dense(&self, facts: DeviceFacts) -> Option<Launch> {
@@ -364,6 +364,6 @@ impl MoeDecode {
         };
         let blocks = even_grid(self.hidden.div_ceil(8), 2, facts);
         let launch = Launch::new(kernel, [blocks, self.tokens, 1], 8 * WARP, &params);
-        Some(launch.shared(self.down.staged_bytes(self.inter) * self.choice.top()))
+        Some(launch.shared(self.down.staged_bytes(self.inter * self.choice.top())))
     }
 }
