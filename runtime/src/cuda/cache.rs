@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ahead::Ahead;
+use super::fast::COUNTERS;
 use super::{Buffer, Gpu, Replay};
 use crate::Result;
 use crate::kernels::DevicePtr;
@@ -30,6 +31,8 @@ pub(crate) struct DeviceCache {
     pub(super) logits: Arc<Buffer>,
     /// The largest logit of each row: its token, then its value.
     pub(super) sampled: Arc<Buffer>,
+    /// Zeros between kernels: blocks of attention count themselves here.
+    pub(super) counters: Buffer,
     /// The launches of the last step of single tokens.
     pub(super) replay: Option<Replay>,
     /// Steps that run ahead of the host.
@@ -120,6 +123,8 @@ impl KvCache {
                 shape: *shape,
             });
         }
+        let counters = Buffer::new(gpu, COUNTERS * 4, "workspace")?;
+        counters.fill(0)?;
         self.device = Some(Box::new(DeviceCache {
             gpu: Arc::clone(gpu),
             layers,
@@ -129,6 +134,7 @@ impl KvCache {
             arena: Buffer::new(gpu, 0, "workspace")?,
             logits: Arc::new(Buffer::new(gpu, 0, "logits")?),
             sampled: Arc::new(Buffer::new(gpu, FIRST_SLOTS * 8, "logits")?),
+            counters,
             replay: None,
             ahead: None,
         }));

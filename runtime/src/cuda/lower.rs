@@ -19,18 +19,22 @@ use crate::nn::{Apply, Frequencies, KvSlot, RouterOptions};
 
 /// Makes the launches of a tape.
 pub(super) struct Lowering<'a> {
-    nodes: &'a [Node],
-    cache: &'a DeviceCache,
-    order: Order,
+    pub(super) nodes: &'a [Node],
+    pub(super) cache: &'a DeviceCache,
+    pub(super) order: Order,
     root: Id,
+    /// Whether every sequence has one token.
+    pub(super) single: bool,
+    /// No token's position is greater than this.
+    pub(super) context: u32,
     /// Where the results are that have been computed.
-    places: Vec<Option<DevicePtr>>,
+    pub(super) places: Vec<Option<DevicePtr>>,
     /// First byte of the workspace.
     base: DevicePtr,
     arena: Arena,
     /// Rotations whose angles have been computed.
     ropes: Vec<Arc<Frequencies>>,
-    launches: Vec<Launch>,
+    pub(super) launches: Vec<Launch>,
 }
 
 /// Launches and the workspace that they need.
@@ -41,13 +45,16 @@ pub(super) struct Lowered {
 }
 
 impl<'a> Lowering<'a> {
-    /// The launches of a tape whose result is `root`, which goes to the cache's logits.
-    pub(super) fn run(nodes: &'a [Node], root: Id, cache: &'a DeviceCache) -> Result<Lowered> {
+    /// The launches of a tape whose result is `root`, which goes to the cache's logits. `single`: every sequence has one
+    /// token, none beyond the position `context`.
+    pub(super) fn run(nodes: &'a [Node], root: Id, cache: &'a DeviceCache, single: bool, context: u32) -> Result<Lowered> {
         let mut lowering = Self {
             nodes,
             cache,
             order: Order::new(nodes, root),
             root,
+            single,
+            context,
             places: vec![None; nodes.len()],
             base: cache.arena.ptr(),
             arena: Arena::default(),
@@ -66,7 +73,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Where a result is; it is computed if it has not been.
-    fn value(&mut self, id: Id) -> Result<DevicePtr> {
+    pub(super) fn value(&mut self, id: Id) -> Result<DevicePtr> {
         if let Some(place) = self.places[id] {
             return Ok(place);
         }
@@ -81,7 +88,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// A place for an operation's result.
-    fn out(&mut self, id: Id) -> DevicePtr {
+    pub(super) fn out(&mut self, id: Id) -> DevicePtr {
         let node = &self.nodes[id];
         let place = if id == self.root {
             self.cache.logits.ptr()
@@ -93,11 +100,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// Workspace for the time of one operation.
-    fn scratch(&mut self, bytes: usize) -> DevicePtr {
+    pub(super) fn scratch(&mut self, bytes: usize) -> DevicePtr {
         self.base.offset(self.arena.take(bytes))
     }
 
-    fn free(&mut self, scratch: DevicePtr) {
+    pub(super) fn free(&mut self, scratch: DevicePtr) {
         self.arena.free((scratch.0 - self.base.0) as usize);
     }
 
@@ -122,10 +129,7 @@ impl<'a> Lowering<'a> {
                 self.launches.push(embed.launch());
             }
             Op::Norm { x, norm } => self.norm(id, *x, norm)?,
-            Op::Linear { x, linear } => {
-                let x = self.value(*x)?;
-                self.project(id, x, linear, DevicePtr::NULL);
-            }
+            Op::Linear { x, linear } => self.project(id, *x, linear, DevicePtr::NULL)?,
             Op::Join { a, b, sign } => self.join(id, *a, *b, *sign)?,
             Op::Map { x, map } => {
                 let (x, out) = (self.value(*x)?, self.out(id));
@@ -137,6 +141,12 @@ impl<'a> Lowering<'a> {
                 self.launches.push(elementwise::gate(x, gate, each, *act, out, self.count(id)));
             }
             Op::Glu { x, glu } => {
+                if let Op::Linear { x: input, linear } = &nodes[*x].op
+                    && self.places[*x].is_none()
+                    && self.fast_project(id, *input, linear, Some(*glu), DevicePtr::NULL)?
+                {
+                    return Ok(());
+                }
                 let (x, out) = (self.value(*x)?, self.out(id));
                 self.launches.push(elementwise::glu(x, *glu, out, tokens.into(), width));
             }
@@ -170,7 +180,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// A projection of `x`, and a sum with `residual` unless that is none.
-    fn project(&mut self, id: Id, x: DevicePtr, linear: &TapeLinear, residual: DevicePtr) {
+    fn project(&mut self, id: Id, x: Id, linear: &TapeLinear, residual: DevicePtr) -> Result<()> {
+        if self.fast_project(id, x, linear, None, residual)? {
+            return Ok(());
+        }
+        let x = self.value(x)?;
         let (tokens, width) = (self.nodes[id].tokens as u32, self.nodes[id].width as u32);
         let out = self.out(id);
         let mut column = 0;
@@ -194,6 +208,7 @@ impl<'a> Lowering<'a> {
             self.launches.push(launch.launch());
             column += part.rows();
         }
+        Ok(())
     }
 
     /// A sum; a projection or experts that wait for it take the other summand into their epilogue.
@@ -205,9 +220,8 @@ impl<'a> Lowering<'a> {
             }
             match &nodes[waiting].op {
                 Op::Linear { x, linear } => {
-                    let (residual, x) = (self.value(residual)?, self.value(*x)?);
-                    self.project(id, x, linear, residual);
-                    return Ok(());
+                    let residual = self.value(residual)?;
+                    return self.project(id, *x, linear, residual);
                 }
                 Op::Experts { x, routes, experts, top, apply } => {
                     let residual = self.value(residual)?;
@@ -263,7 +277,7 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
-    fn append_op(&mut self, op: &TapeOp) -> Result<AppendOp> {
+    pub(super) fn append_op(&mut self, op: &TapeOp) -> Result<AppendOp> {
         Ok(match op {
             TapeOp::Clip(limit) => AppendOp::Clip(*limit),
             TapeOp::Norm(q, k) => {
@@ -288,6 +302,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn attend(&mut self, id: Id, q: Id, slot: &KvSlot, options: &AttendOptions) -> Result<()> {
+        if self.fast_attention(id, q, slot, options)? {
+            return Ok(());
+        }
         let (kv, window, chunk) = self.cache.layer(slot.layer)?;
         let launch = Attend {
             kv,
@@ -335,6 +352,9 @@ impl<'a> Lowering<'a> {
         (top, apply): (usize, Apply),
         residual: DevicePtr,
     ) -> Result<()> {
+        if self.fast_experts(id, [x, routes], experts, (top, apply), residual)? {
+            return Ok(());
+        }
         let (x, chosen) = (self.value(x)?, self.value(routes)?);
         let DeviceExperts { gate_up, down, inter, hidden, .. } = experts;
         let pairs = self.nodes[id].tokens * top;
@@ -386,7 +406,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-fn ptr(buffer: Option<&Arc<Buffer>>) -> DevicePtr {
+pub(super) fn ptr(buffer: Option<&Arc<Buffer>>) -> DevicePtr {
     buffer.map_or(DevicePtr::NULL, |buffer| buffer.ptr())
 }
 

@@ -7,6 +7,7 @@ use bytemuck::Zeroable;
 use super::{Buffer, Gpu};
 use crate::Result;
 use crate::kernels::matrix::{self, MAX_PLANES, MatrixArg};
+use crate::kernels::repack::Repack;
 use crate::weights::{Matrix, WeightDtype};
 
 /// Alignment of planes.
@@ -42,9 +43,9 @@ impl DeviceMatrix {
         let blocks = rows * (cols / dtype.block_len());
         let mut starts = [0; MAX_PLANES];
         let mut end = 0_usize;
-        for (start, (_, bytes)) in starts.iter_mut().zip(matrix::planes(dtype)) {
+        for (start, bytes) in starts.iter_mut().zip(matrix::planes(dtype)) {
             *start = end;
-            end = (end + blocks * *bytes as usize).next_multiple_of(ALIGN);
+            end = (end + blocks * bytes).next_multiple_of(ALIGN);
         }
         let buffer = Buffer::new(gpu, end, what)?;
         let mut arg = MatrixArg { rows: rows as u32, cols: cols as u32, dtype: matrix::dtype_number(dtype), ..MatrixArg::zeroed() };
@@ -94,11 +95,14 @@ fn send(gpu: &Arc<Gpu>, buffer: &Buffer, arg: &MatrixArg, part: &Matrix, done: u
     }
     let data = &part.data()[..];
     let stage = Buffer::new(gpu, data.len().min(STAGE), "the loader")?;
-    let mut first = done as u64;
+    let mut first = done;
     for chunk in data.chunks(STAGE / bytes * bytes) {
         stage.write(0, chunk)?;
-        let count = (chunk.len() / bytes) as u64;
-        gpu.launch(&[matrix::split(dtype, stage.ptr(), arg, first, count)])?;
+        let count = chunk.len() / bytes;
+        let mut planes = arg.planes;
+        planes.iter_mut().zip(matrix::planes(dtype)).for_each(|(plane, bytes)| *plane = plane.offset(first * bytes));
+        let repack = Repack { dtype, blocks: stage.ptr(), planes, count: count as u64 };
+        gpu.launch(repack.launch().as_slice())?;
         first += count;
     }
     Ok(())

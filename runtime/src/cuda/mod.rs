@@ -7,6 +7,7 @@ mod ahead;
 mod arena;
 mod cache;
 mod driver;
+mod fast;
 mod graph;
 mod launch;
 mod lower;

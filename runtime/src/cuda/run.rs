@@ -56,6 +56,8 @@ pub(super) fn sampled_token(token: u32, largest: f32) -> Result<u32> {
 pub(crate) struct Replay {
     model: usize,
     runs: usize,
+    /// No token may be beyond this position: attention's share of blocks was made for it.
+    context: u32,
     vocab: usize,
     /// Tokens and positions that the embeddings have rows for.
     rows: [usize; 2],
@@ -72,17 +74,19 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
     with_device(cache, runs, tokens, wanted, &ropes, |device| {
         let tape = logits.tape();
         device.fresh_logits(logits.tokens(), logits.width())?;
-        let mut lowered = Lowering::run(&tape.nodes, logits.id(), device)?;
+        let single = runs.iter().all(|run| run.1 == 1);
+        let context = bucket(runs.iter().map(|run| run.2 + run.1).max().unwrap_or(0));
+        let mut lowered = Lowering::run(&tape.nodes, logits.id(), device, single, context)?;
         if lowered.workspace > device.arena.bytes() {
             device.grow_arena(lowered.workspace)?;
-            lowered = Lowering::run(&tape.nodes, logits.id(), device)?;
+            lowered = Lowering::run(&tape.nodes, logits.id(), device, single, context)?;
         }
         let mut launches = lowered.launches;
         launches.extend(argmax(device, logits.tokens(), logits.width()));
         gpu.launch(&launches)?;
         device.replay = None;
         // The graph alone ends with the next step's token and position.
-        if runs.iter().all(|run| run.1 == 1) && logits.tokens() == runs.len() {
+        if single && logits.tokens() == runs.len() {
             let rows = embedding_rows(logits);
             let next = Next {
                 sampled: device.sampled.ptr(),
@@ -93,7 +97,7 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
             };
             launches.push(next.launch());
             let (model, runs, vocab) = (0, runs.len(), logits.width());
-            device.replay = Some(Replay { model, runs, vocab, rows, ropes: ropes.clone(), launches, graph: None });
+            device.replay = Some(Replay { model, runs, context, vocab, rows, ropes: ropes.clone(), launches, graph: None });
         }
         Ok(device.logits_of(logits.tokens(), logits.width()))
     })
@@ -120,6 +124,9 @@ pub(crate) fn replay(cache: &mut KvCache, model: usize, runs: &[Run]) -> Result<
     let lengths: Vec<_> = runs.iter().map(|run| (run.sequence, 1)).collect();
     let tokens: Vec<u32> = runs.iter().flat_map(|run| run.tokens).copied().collect();
     let starts: Vec<usize> = runs.iter().map(|run| cache.len(run.sequence)).collect();
+    if bucket(starts.iter().map(|start| start + 1).max().unwrap_or(0)) != known.context {
+        return Ok(None);
+    }
     let inside = tokens.iter().all(|token| (*token as usize) < rows[0]) && starts.iter().all(|start| *start < rows[1]);
     if !inside {
         // The forward pass says what is wrong.
@@ -153,12 +160,20 @@ pub(super) fn launch_again(cache: &mut KvCache, sequence: SequenceId) -> Result<
         let run = SlotRun { sequence: cache.sequence(sequence)?, tokens: 1, start };
         device.prepare_next(&cache.pools, &run)?;
         let Some(known) = device.replay.as_ref().filter(|known| start < known.rows[1]) else { return Ok(false) };
+        if bucket(start + 1) != known.context {
+            return Ok(false);
+        }
         let Some(graph) = &known.graph else { return Ok(false) };
         graph.launch()?;
         Ok(true)
     })();
     cache.device = Some(device);
     result
+}
+
+/// The context lengths that share one plan: up to this one, beyond the half of it.
+fn bucket(positions: usize) -> u32 {
+    u32::try_from(positions.max(256).next_power_of_two()).unwrap_or(u32::MAX)
 }
 
 /// Sends a step's inputs, then lets `f` work with the device's part of the cache.

@@ -122,25 +122,3 @@ extern "C" __global__ void embed(PARAMS(EmbedParams)) {
         add_row_of(p.places, min(p.positions[blockIdx.x] + p.place_offset, p.places.rows - 1), 1.0f, out, false);
     }
 }
-
-struct SplitParams {
-    const uint8_t* blocks;  // whole blocks
-    uint8_t* plane[4];      // of the matrix
-    uint64_t first, count;  // blocks of the matrix
-    uint32_t block_bytes, planes;
-    uint32_t start[4], bytes[4];  // of each plane's part in a block
-};
-
-// Blocks to planes, a thread a byte.
-extern "C" __global__ void split_blocks(PARAMS(SplitParams)) {
-    wait_for_predecessor();
-    let_next_begin();
-    for (uint64_t at = blockIdx.x * uint64_t(blockDim.x) + threadIdx.x; at < p.count * p.block_bytes;
-         at += uint64_t(gridDim.x) * blockDim.x) {
-        const uint64_t block = at / p.block_bytes;
-        const uint32_t byte = uint32_t(at % p.block_bytes);
-        for (uint32_t k = 0; k < p.planes; ++k)
-            if (byte >= p.start[k] && byte < p.start[k] + p.bytes[k])
-                p.plane[k][(p.first + block) * p.bytes[k] + byte - p.start[k]] = p.blocks[at];
-    }
-}

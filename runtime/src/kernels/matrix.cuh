@@ -6,8 +6,8 @@ enum : uint32_t {
     F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, MXFP4
 };
 
-// Row-major [rows][cols]. Floats: plane 0. Blocks: plane 0 holds whole blocks, or the parts of blocks lie in a plane each
-// (kernels/matrix.rs says which): the same part of all blocks, row after row.
+// Row-major [rows][cols]. Floats: plane 0. Blocks: plane 0 holds whole blocks as in the file, or repack.cu has spread them
+// over planes: the same part of all blocks, row after row.
 struct Matrix {
     const uint8_t* plane[4];
     uint32_t rows, cols;
@@ -17,6 +17,10 @@ struct Matrix {
 
 __device__ __forceinline__ float half_at(const uint8_t* at) {
     return __half2float(*reinterpret_cast<const __half*>(at));
+}
+
+__device__ __forceinline__ uint32_t word_at(const uint8_t* plane, size_t index) {
+    return reinterpret_cast<const uint32_t*>(plane)[index];
 }
 
 __device__ __forceinline__ float e2m1(uint32_t nibble) {
@@ -60,20 +64,26 @@ __device__ __forceinline__ void numbers8(const Matrix& m, size_t row, uint32_t i
                 w[2 * k] = pair.x, w[2 * k + 1] = pair.y;
             }
         }
-    } else if constexpr (DTYPE == Q4_0 || DTYPE == MXFP4) {
+    } else if constexpr (DTYPE == Q4_0) {
         const size_t block = row * (m.cols / 32) + i / 4;
-        const uint8_t* quants = m.plane[0] + block * 16 + (i % 2) * 8;
-        const uint32_t shift = (i % 4) / 2 * 4;
-        const float scale = DTYPE == Q4_0 ? half_at(m.plane[1] + block * 2) : e8m0(m.plane[1][block]);
+        const uint32_t quants = word_at(m.plane[0], block * 4 + i % 4);
+        const float scale = half_at(m.plane[1] + block * 2);
+        for (int k = 0; k < 8; ++k) w[k] = (float(quants >> (4 * k) & 15) - 8.0f) * scale;
+    } else if constexpr (DTYPE == MXFP4) {
+        const size_t block = row * (m.cols / 32) + i / 4;
+        const uint32_t quants = word_at(m.plane[0], block * 4 + i % 4);
+        const float scale = e8m0(m.plane[1][block]);
+        constexpr int sign[4] = {15, 12, 14, 13};
         for (int k = 0; k < 8; ++k) {
-            const uint32_t nibble = quants[k] >> shift & 15;
-            w[k] = (DTYPE == Q4_0 ? float(nibble) - 8.0f : e2m1(nibble)) * scale;
+            const uint32_t half = quants >> (k / 4 * 16);
+            w[k] = e2m1((half >> sign[k % 4] & 1) << 3 | (half >> (9 - 3 * (k % 4)) & 7)) * scale;
         }
     } else if constexpr (DTYPE == Q8_0) {
         const size_t block = row * (m.cols / 32) + i / 4;
         const uint8_t* quants = m.plane[0] + block * 32 + (i % 4) * 8;
         const float scale = half_at(m.plane[1] + block * 2);
-        for (int k = 0; k < 8; ++k) w[k] = float(int8_t(quants[k])) * scale;
+        constexpr int place[8] = {0, 1, 4, 5, 2, 3, 6, 7};
+        for (int k = 0; k < 8; ++k) w[k] = (float(quants[place[k]]) - 128.0f) * scale;
     } else if constexpr (DTYPE == Q4_1 || DTYPE == Q5_0 || DTYPE == Q5_1) {
         constexpr bool five = DTYPE != Q4_1, minimum = DTYPE != Q5_0;
         constexpr uint32_t head = 2 + 2 * minimum, bytes = head + 4 * five + 16;
@@ -104,30 +114,39 @@ __device__ __forceinline__ void numbers8(const Matrix& m, size_t row, uint32_t i
             const uint32_t q = (quants[k] >> (first % 128 / 32 * 2) & 3) | (high[k] >> (first / 32) & 1) << 2;
             w[k] = d * (float(q) - 4.0f);
         }
-    } else if constexpr (DTYPE == Q4_K || DTYPE == Q5_K) {
-        const size_t index = row * (m.cols / 256) + i / 32;
-        const uint8_t* block = m.plane[0] + index * (DTYPE == Q4_K ? 144 : 176);
+    } else if constexpr (DTYPE == Q4_K) {
+        const size_t super = row * (m.cols / 256) + i / 32;
+        const uint32_t unit = i % 32 / 4, bit = 12 * unit;
+        const uint32_t quants = word_at(m.plane[0], super * 32 + i % 32);
+        // 96 bits: a scale and a minimum of 6 bits for each unit of 32.
+        const uint32_t low = word_at(m.plane[1], super * 4 + 1 + bit / 32);
+        const uint32_t high = word_at(m.plane[1], super * 4 + 1 + min(bit / 32 + 1, 2u));
+        const uint32_t field = __funnelshift_r(low, high, bit % 32);
+        const float scale = half_at(m.plane[1] + super * 16) * float(field & 63);
+        const float min = half_at(m.plane[1] + super * 16 + 2) * float(field >> 6 & 63);
+        for (int k = 0; k < 8; ++k) w[k] = scale * float(quants >> (4 * k) & 15) - min;
+    } else if constexpr (DTYPE == Q5_K) {
+        const uint8_t* block = m.plane[0] + (row * (m.cols / 256) + i / 32) * 176;
         const uint32_t first = i % 32 * 8;
         float scale, min;
         scale_min(block + 4, first / 32, scale, min);
         scale *= half_at(block), min *= half_at(block + 2);
-        const uint8_t* quants = block + (DTYPE == Q4_K ? 16 : 48) + first / 64 * 32 + first % 32;
+        const uint8_t* quants = block + 48 + first / 64 * 32 + first % 32;
         const uint8_t* high = block + 16 + first % 32;
         for (int k = 0; k < 8; ++k) {
-            uint32_t q = quants[k] >> (first % 64 / 32 * 4) & 15;
-            if constexpr (DTYPE == Q5_K) q |= (high[k] >> (first / 32) & 1) << 4;
+            const uint32_t q = (quants[k] >> (first % 64 / 32 * 4) & 15) | (high[k] >> (first / 32) & 1) << 4;
             w[k] = scale * float(q) - min;
         }
     } else {
         static_assert(DTYPE == Q6_K);
-        const size_t block = row * (m.cols / 256) + i / 32;
-        const uint32_t first = i % 32 * 8, half = first / 128, s = first % 128 / 32, l = first % 32;
-        const uint8_t* low = m.plane[0] + block * 128 + half * 64 + s % 2 * 32 + l;
-        const uint8_t* high = m.plane[1] + block * 64 + half * 32 + l;
-        const float scale = half_at(m.plane[3] + block * 2) * float(int8_t(m.plane[2][block * 16 + first / 16]));
+        const size_t super = row * (m.cols / 256) + i / 32;
+        const uint32_t quants = word_at(m.plane[0], super * 32 + i % 32);
+        const uint32_t upper = word_at(m.plane[1], super * 16 + i % 32 / 2);
+        const float scale = half_at(m.plane[3] + super * 2) * float(int8_t(m.plane[2][super * 16 + i % 32 / 2]));
+        constexpr int bit[2][4] = {{4, 8, 6, 10}, {12, 0, 14, 2}};
         for (int k = 0; k < 8; ++k) {
-            const uint32_t q = (low[k] >> (s / 2 * 4) & 15) | (high[k] >> (s * 2) & 3) << 4;
-            w[k] = scale * (float(q) - 32.0f);
+            const uint32_t high = upper >> (bit[i % 2][k % 4] + k / 4 * 16) & 3;
+            w[k] = scale * (float((quants >> (4 * k) & 15) | high << 4) - 32.0f);
         }
     }
 }

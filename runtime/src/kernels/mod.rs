@@ -4,10 +4,17 @@
 //! the kernel computes. A kernel takes one struct of parameters by value. docs/cuda.md has the rules.
 
 pub(crate) mod attention;
+pub(crate) mod attention_decode;
+pub(crate) mod candidates;
+pub(crate) mod decode;
 pub(crate) mod elementwise;
+pub(crate) mod embed_next;
+pub(crate) mod gemv;
 pub(crate) mod linear;
 pub(crate) mod matrix;
+pub(crate) mod moe_decode;
 pub(crate) mod norm;
+pub(crate) mod repack;
 pub(crate) mod router;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,0 +1,273 @@
+//! Projections of 1 to 8 tokens with the norm in front and what follows them inside: gemv.cu and `gemv_quant.cu`.
+
+use bytemuck::NoUninit;
+
+use super::decode::{GluParams, Input, MOST_TOKENS, Planes, Weights, act_number, even_grid};
+use super::{DeviceFacts, DevicePtr, Launch, WARP};
+use crate::nn::{Act, Glu};
+use crate::weights::WeightDtype;
+
+/// Shared memory that the kernels have beside the activations, at most.
+const FIXED_SHARED: u32 = 20 << 10;
+
+/// `out = residual + softcap(scale · act(norm(x) Wᵀ + bias))`, or `glu` of its halves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Project {
+    pub(crate) weights: Weights,
+    pub(crate) input: Input,
+    pub(crate) tokens: u32,
+    /// `[rows]`, or none
+    pub(crate) bias: DevicePtr,
+    pub(crate) act: Act,
+    pub(crate) scale: f32,
+    /// 0 is off.
+    pub(crate) softcap: f32,
+    /// Rows are gates, then as many ups; `out` has half as many.
+    pub(crate) glu: Option<Glu>,
+    /// As `out`, which it may be, or none
+    pub(crate) residual: DevicePtr,
+    /// `[tokens]` rows `out_stride` apart
+    pub(crate) out: DevicePtr,
+    pub(crate) out_stride: u32,
+    /// u64 `[tokens]`: the greatest (logit, row), or none
+    pub(crate) best: DevicePtr,
+}
+
+/// `Output` of decode.cuh.
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Output {
+    bias: DevicePtr,
+    residual: DevicePtr,
+    out: DevicePtr,
+    best: DevicePtr,
+    stride: u32,
+    act: u32,
+    scale: f32,
+    softcap: f32,
+    glu: GluParams,
+    unused: u32,
+}
+
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct GemvParams {
+    weights: DevicePtr,
+    input: Input,
+    output: Output,
+    groups: u32,
+    row_step: u32,
+    pair_step: u32,
+    tokens: u32,
+}
+
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct GemvQuantParams {
+    weights: Planes,
+    input: Input,
+    output: Output,
+    rows: u32,
+    tiles: u32,
+    per_tile: u32,
+    row_step: u32,
+    pair_step: u32,
+    splits: u32,
+    tokens: u32,
+    unused: u32,
+}
+
+impl Project {
+    /// Whether the kernels serve; the plain ones must do for more tokens, other types, rows of broken chunks, activations
+    /// that do not fit shared memory.
+    pub(crate) fn served(&self, facts: DeviceFacts) -> bool {
+        let Self { weights, input, tokens, glu, .. } = self;
+        let sizes = input.k == weights.cols && *tokens > 0 && *tokens <= MOST_TOKENS;
+        let pairs = glu.is_none() || (weights.rows % 2 == 0 && self.best.is_null());
+        let norm = weights.is_dense() || !input.is_layer_norm();
+        weights.served() && input.served() && sizes && pairs && norm && self.at_once(facts) > 0
+    }
+
+    /// Tokens whose activations fit shared memory, of those for which there are kernels.
+    fn at_once(&self, facts: DeviceFacts) -> u32 {
+        let room = facts.shared_per_block.saturating_sub(FIXED_SHARED);
+        let fit = (room / self.weights.staged_bytes(self.weights.cols).max(1)).min(self.tokens);
+        match (fit, self.weights.dtype) {
+            (0, _) => 0,
+            (1, _) => 1,
+            // There are kernels for one and for eight.
+            (_, WeightDtype::F32) => if room / (8 * self.weights.staged_bytes(self.weights.cols)) > 0 { fit } else { 1 },
+            (2..=7, _) => {
+                let places = fit.next_power_of_two();
+                if places * self.weights.staged_bytes(self.weights.cols) <= room { fit } else { places / 2 }
+            }
+            (_, _) => 8,
+        }
+    }
+
+    /// The launches; none unless [`served`](Self::served).
+    pub(crate) fn launches(&self, facts: DeviceFacts) -> Vec<Launch> {
+        if !self.served(facts) {
+            return Vec::new();
+        }
+        // What does not fit at once goes in groups of tokens.
+        let at_once = self.at_once(facts);
+        let group = |first: u32| {
+            let now = at_once.min(self.tokens - first);
+            if self.weights.is_dense() { self.dense(first, now, facts) } else { self.quantized(first, now, facts) }
+        };
+        (0..self.tokens).step_by(at_once as usize).map(group).collect()
+    }
+
+    fn output(&self, first: u32) -> Output {
+        let bytes = (first * self.out_stride) as usize * 4;
+        let further = |ptr: DevicePtr, bytes: usize| if ptr.is_null() { ptr } else { ptr.offset(bytes) };
+        Output {
+            bias: self.bias,
+            residual: further(self.residual, bytes),
+            out: further(self.out, bytes),
+            best: further(self.best, first as usize * 8),
+            stride: self.out_stride,
+            act: act_number(self.act),
+            scale: self.scale,
+            softcap: self.softcap,
+            glu: self.glu.map(GluParams::from).unwrap_or_default(),
+            unused: 0,
+        }
+    }
+
+    fn dense(&self, first: u32, tokens: u32, facts: DeviceFacts) -> Launch {
+        let shape = Dense::new(&self.weights, tokens, self.glu.is_some(), facts);
+        let groups = self.weights.rows / shape.rows;
+        let params = GemvParams {
+            weights: self.weights.planes[0],
+            input: self.input.from_token(first),
+            output: self.output(first),
+            groups,
+            row_step: if self.glu.is_some() { 1 } else { shape.rows },
+            pair_step: if self.glu.is_some() { self.weights.rows / 2 } else { 1 },
+            tokens,
+        };
+        let blocks = (shape.blocks * facts.sms).min(groups.div_ceil(shape.warps));
+        let shared = shape.tokens * self.weights.staged_bytes(self.weights.cols);
+        Launch::new(shape.kernel, [blocks, 1, 1], shape.warps * WARP, &params).shared(shared)
+    }
+
+    fn quantized(&self, first: u32, tokens: u32, facts: DeviceFacts) -> Launch {
+        let Weights { rows, cols, .. } = self.weights;
+        let (per_tile, pair_step) = if self.glu.is_some() { (8, rows / 2) } else { (16, 8) };
+        let tiles = if self.glu.is_some() { (rows / 2).div_ceil(8) } else { rows.div_ceil(16) };
+        let shape = Quantized::new(&self.weights, tiles, tokens, facts);
+        let params = GemvQuantParams {
+            weights: self.weights.planes(),
+            input: self.input.from_token(first),
+            output: self.output(first),
+            rows,
+            tiles,
+            per_tile,
+            row_step: 1,
+            pair_step,
+            splits: shape.splits,
+            tokens,
+            unused: 0,
+        };
+        let shared = shape.tokens * self.weights.staged_bytes(cols);
+        Launch::new(shape.kernel, [shape.blocks, 1, 1], shape.warps * WARP, &params).shared(shared)
+    }
+}
+
+/// The shape of a kernel on ordinary cores.
+struct Dense {
+    kernel: &'static str,
+    /// Rows that a warp computes at once.
+    rows: u32,
+    /// Tokens that it computes, some of which may be idle.
+    tokens: u32,
+    warps: u32,
+    /// Blocks a multiprocessor.
+    blocks: u32,
+}
+
+impl Dense {
+    /// What docs/cuda-decode.md measured to be best: the whole of a narrow row in flight at once; of a long matrix several
+    /// rows; as many blocks a multiprocessor as make the last round of rows full.
+    fn new(weights: &Weights, tokens: u32, glu: bool, facts: DeviceFacts) -> Self {
+        if weights.dtype == WeightDtype::F32 {
+            return Self::f32(tokens, glu);
+        }
+        let f16 = weights.dtype == WeightDtype::F16;
+        let name = |bf16: &'static str, half: &'static str| if f16 { half } else { bf16 };
+        if tokens > 1 {
+            let (kernel, tokens) = match (tokens, glu) {
+                (2, false) => (name("gemv_bf16_r1_u8_t2", "gemv_f16_r1_u8_t2"), 2),
+                (2, true) => (name("gemv_bf16_r2_u4_t2", "gemv_f16_r2_u4_t2"), 2),
+                (3 | 4, false) => (name("gemv_bf16_r1_u8_t4", "gemv_f16_r1_u8_t4"), 4),
+                (3 | 4, true) => (name("gemv_bf16_r2_u4_t4", "gemv_f16_r2_u4_t4"), 4),
+                (_, false) => (name("gemv_bf16_r1_u8_t8", "gemv_f16_r1_u8_t8"), 8),
+                (_, true) => (name("gemv_bf16_r2_u4_t8", "gemv_f16_r2_u4_t8"), 8),
+            };
+            return Self { kernel, rows: if glu { 2 } else { 1 }, tokens, warps: 8, blocks: 2 };
+        }
+        let loads = (weights.cols / 8).div_ceil(WARP);
+        let long = weights.rows >= 32 << 10 && weights.rows.is_multiple_of(4);
+        if glu {
+            return Self { kernel: name("gemv_bf16_r2_u8_t1", "gemv_f16_r2_u8_t1"), rows: 2, tokens, warps: 8, blocks: 2 };
+        }
+        let (kernel, rows, warps, most) = match loads {
+            9..=12 if long => (name("gemv_bf16_r4_u6_t1", "gemv_f16_r4_u6_t1"), 4, 8, 2),
+            _ if long => (name("gemv_bf16_r4_u4_t1", "gemv_f16_r4_u4_t1"), 4, 8, 2),
+            0..=8 => (name("gemv_bf16_r1_u8_t1", "gemv_f16_r1_u8_t1"), 1, 8, 3),
+            9..=12 => (name("gemv_bf16_r1_u12_t1", "gemv_f16_r1_u12_t1"), 1, 8, 3),
+            _ => (name("gemv_bf16_r1_u16_t1", "gemv_f16_r1_u16_t1"), 1, 16, 1),
+        };
+        let units = (weights.rows / rows).div_ceil(warps);
+        let blocks = if long { most } else { even_grid(units, most, facts).div_ceil(facts.sms) };
+        Self { kernel, rows, tokens, warps, blocks }
+    }
+
+    /// Exact f32 is not tuned.
+    const fn f32(tokens: u32, glu: bool) -> Self {
+        let (kernel, rows, tokens) = match (tokens, glu) {
+            (1, false) => ("gemv_f32_r1_u16_t1", 1, 1),
+            (1, true) => ("gemv_f32_r2_u8_t1", 2, 1),
+            (_, false) => ("gemv_f32_r1_u8_t8", 1, 8),
+            (_, true) => ("gemv_f32_r2_u4_t8", 2, 8),
+        };
+        Self { kernel, rows, tokens, warps: 8, blocks: 2 }
+    }
+}
+
+/// The shape of a kernel on tensor cores.
+struct Quantized {
+    kernel: &'static str,
+    /// Tokens that it computes, some of which may be idle.
+    tokens: u32,
+    warps: u32,
+    /// Warps that share a tile.
+    splits: u32,
+    /// Blocks in all.
+    blocks: u32,
+}
+
+impl Quantized {
+    fn new(weights: &Weights, tiles: u32, tokens: u32, facts: DeviceFacts) -> Self {
+        let index = match tokens {
+            1 => 0,
+            2 => 1,
+            3 | 4 => 2,
+            _ => 3,
+        };
+        let kernels = match weights.dtype {
+            WeightDtype::Q4_0 => ["gemv_q4_0_a2_t1", "gemv_q4_0_a2_t2", "gemv_q4_0_a2_t4", "gemv_q4_0_a2_t8"],
+            WeightDtype::Q8_0 => ["gemv_q8_0_a1_t1", "gemv_q8_0_a1_t2", "gemv_q8_0_a1_t4", "gemv_q8_0_a1_t8"],
+            WeightDtype::Q4K => ["gemv_q4k_a2_t1", "gemv_q4k_a2_t2", "gemv_q4k_a2_t4", "gemv_q4k_a2_t8"],
+            WeightDtype::Q6K => ["gemv_q6k_a1_t1", "gemv_q6k_a1_t2", "gemv_q6k_a1_t4", "gemv_q6k_a1_t8"],
+            _ => ["gemv_mxfp4_a2_t1", "gemv_mxfp4_a2_t2", "gemv_mxfp4_a2_t4", "gemv_mxfp4_a2_t8"],
+        };
+        let steps = (weights.cols / 32).div_ceil(8);
+        let splits = [8, 4, 2].into_iter().find(|splits| steps >= *splits).unwrap_or(1);
+        let units = tiles.div_ceil(8 / splits);
+        let blocks = even_grid(units, if index == 0 { 2 } else { 1 }, facts);
+        Self { kernel: kernels[index], tokens: [1, 2, 4, 8][index], warps: 8, splits, blocks }
+    }
+}
