@@ -1,0 +1,182 @@
+// What the two matrix products (gemm_sm90.cu, gemm_mma.cu) share: their arguments, the order of tiles, the epilogue.
+//
+//   C[t, n] = sum over k of A[t, k] W[n, k]
+//
+// A [tokens, k] and W [rows, k] are bf16 or f16, sums are f32. In a *paired* product W has two parts, gate and up, and
+// C[t, n] = glu(A . gate row n, A . up row n). In a *grouped* one the rows of A lie sorted by expert, and each expert has
+// rows of W of its own.
+#pragma once
+#include "activation.cuh"
+#include "half.cuh"
+
+enum Store : uint32_t {
+    STORE_F32,  // out f32 = C
+    ADD_F32,    // out f32 += C: the residual stream
+    STORE_HALF, // out half = C
+    PAIRED_HALF // out half = glu(gate, up)
+};
+
+struct Epilogue {
+    void* out;          // [tokens, out_stride]
+    const float* bias;  // [n] or null; of expert e at e * bias_experts
+    const float* bias2; // the up rows' in a paired product
+    uint32_t out_stride, bias_experts;
+    uint32_t bias_step; // elements from one bias to the next: 2 where gate and up alternate
+    uint32_t store;
+    GluParams glu;
+};
+
+// Which rows of A and W a product covers.
+struct GemmShape {
+    uint32_t tokens, n, k;
+    uint32_t experts;        // 0: a dense product
+    uint32_t first_expert;   // W holds the experts from this one on
+    uint32_t expert_rows;    // rows of W from one expert to the next
+    const uint32_t* offsets; // [first_expert + experts + 1] first row of A of each expert
+};
+
+struct Tile {
+    uint32_t expert; // counted from first_expert
+    uint32_t row, row_end;
+    uint32_t column;
+};
+
+constexpr uint32_t MAX_EXPERTS = 512;
+
+// The tiles of a product in an order in which neighbours share rows of W, and W is read from memory once.
+template <int BM, int BN> struct Tiles {
+    uint32_t count, columns;
+
+    // `starts` [MAX_EXPERTS + 1] in shared memory: tile number at which each expert begins. All threads call it.
+    __device__ __forceinline__ void init(const GemmShape& s, uint32_t* starts) {
+        columns = (s.n + BN - 1) / BN;
+        if (s.experts == 0) {
+            count = (s.tokens + BM - 1) / BM * columns;
+            return;
+        }
+        if (threadIdx.x < 32) {
+            uint32_t sum = 0;
+            for (uint32_t base = 0; base < s.experts; base += 32) {
+                uint32_t e = base + threadIdx.x, tiles = 0;
+                if (e < s.experts) {
+                    const uint32_t* o = s.offsets + s.first_expert + e;
+                    tiles = (__ldcg(o + 1) - __ldcg(o) + BM - 1) / BM * columns;
+                }
+                uint32_t scan = tiles;
+                for (int d = 1; d < 32; d *= 2) {
+                    uint32_t left = __shfl_up_sync(~0u, scan, d);
+                    if (threadIdx.x >= d) scan += left;
+                }
+                if (e < s.experts) starts[e] = sum + scan - tiles;
+                sum += __shfl_sync(~0u, scan, 31);
+            }
+            if (threadIdx.x == 0) starts[s.experts] = sum;
+        }
+        __syncthreads();
+        count = starts[s.experts];
+    }
+
+    __device__ __forceinline__ Tile at(const GemmShape& s, const uint32_t* starts, uint32_t index) const {
+        Tile t{0, 0, s.tokens, 0};
+        uint32_t rows = (s.tokens + BM - 1) / BM, first = 0;
+        if (s.experts != 0) {
+            uint32_t lo = 0, hi = s.experts; // the last expert that begins at or before `index` and has tiles
+            while (hi - lo > 1) {
+                uint32_t mid = (lo + hi) / 2;
+                if (starts[mid] <= index) lo = mid; else hi = mid;
+            }
+            index -= starts[lo];
+            rows = (starts[lo + 1] - starts[lo]) / columns;
+            const uint32_t* o = s.offsets + s.first_expert + lo;
+            t.expert = lo;
+            first = __ldcg(o);
+            t.row_end = __ldcg(o + 1);
+        }
+        // Bands of 16 tiles in height: their rows of A stay in L2 while all of W passes by.
+        constexpr uint32_t BAND = 16;
+        uint32_t band = index / (BAND * columns), in_band = index % (BAND * columns);
+        uint32_t height = min(BAND, rows - band * BAND);
+        t.row = first + (band * BAND + in_band % height) * BM;
+        t.column = in_band / height * BN;
+        return t;
+    }
+};
+
+// Two neighbouring columns of a row.
+template <class Half>
+__device__ __forceinline__ void store_two(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
+    size_t at = (size_t)row * e.out_stride + column;
+    bool both = column + 1 < n, even = at % 2 == 0;
+    if (e.store >= STORE_HALF) {
+        Half* out = (Half*)e.out + at;
+        if (both && even) {
+            *(uint32_t*)out = HalfTraits<Half>::pack(x, y);
+        } else {
+            out[0] = HalfTraits<Half>::from(x);
+            if (both) out[1] = HalfTraits<Half>::from(y);
+        }
+        return;
+    }
+    float* out = (float*)e.out + at;
+    if (both && even) {
+        float2 v = make_float2(x, y);
+        if (e.store == ADD_F32) {
+            float2 old = __ldcg((const float2*)out);
+            v.x += old.x;
+            v.y += old.y;
+        }
+        *(float2*)out = v;
+    } else {
+        out[0] = e.store == ADD_F32 ? __ldcg(out) + x : x;
+        if (both) out[1] = e.store == ADD_F32 ? __ldcg(out + 1) + y : y;
+    }
+}
+
+__device__ __forceinline__ float2 bias_two(const float* bias, uint32_t column, uint32_t step, uint32_t n) {
+    if (bias == nullptr) return make_float2(0.0f, 0.0f);
+    return make_float2(__ldg(bias + (size_t)column * step),
+                       column + 1 < n ? __ldg(bias + (size_t)(column + 1) * step) : 0.0f);
+}
+
+// Finishes a tile of which a thread holds, for each 8-column group j, acc[j] = {row, two columns; row + 8, the same two}.
+// `column(j)` is the product's column of group j (plus this thread's two); of a paired product the second half of the
+// groups are the up rows.
+template <class Half, uint32_t ACT, int GROUPS, class Column>
+__device__ __forceinline__ void finish_paired(const Epilogue& e, const Tile& t, uint32_t n, uint32_t row,
+                                              const float (&acc)[GROUPS][4], Column column, const float* bias,
+                                              const float* bias2) {
+#pragma unroll
+    for (int j = 0; j < GROUPS / 2; j++) {
+        uint32_t c = column(j);
+        if (c >= n) continue;
+        float2 b = bias_two(bias, c, e.bias_step, n), b2 = bias_two(bias2, c, e.bias_step, n);
+        const float* g = acc[j];
+        const float* u = acc[j + GROUPS / 2];
+        if (row < t.row_end)
+            store_two<Half>(e, row, c, n, glu<ACT>(e.glu, g[0] + b.x, u[0] + b2.x), glu<ACT>(e.glu, g[1] + b.y, u[1] + b2.y));
+        if (row + 8 < t.row_end)
+            store_two<Half>(e, row + 8, c, n, glu<ACT>(e.glu, g[2] + b.x, u[2] + b2.x), glu<ACT>(e.glu, g[3] + b.y, u[3] + b2.y));
+    }
+}
+
+template <class Half, int GROUPS, class Column>
+__device__ __forceinline__ void finish(const Epilogue& e, const Tile& t, uint32_t first_expert, uint32_t n, uint32_t row,
+                                       const float (&acc)[GROUPS][4], Column column) {
+    size_t expert = (size_t)(first_expert + t.expert) * e.bias_experts;
+    const float* bias = e.bias == nullptr ? nullptr : e.bias + expert;
+    if (e.store == PAIRED_HALF) {
+        const float* bias2 = e.bias2 == nullptr ? nullptr : e.bias2 + expert;
+        if (e.glu.act == SILU) finish_paired<Half, SILU>(e, t, n, row, acc, column, bias, bias2);
+        else if (e.glu.act == GELU_TANH) finish_paired<Half, GELU_TANH>(e, t, n, row, acc, column, bias, bias2);
+        else finish_paired<Half, CLAMPED>(e, t, n, row, acc, column, bias, bias2);
+        return;
+    }
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) {
+        uint32_t c = column(j);
+        if (c >= n) continue;
+        float2 b = bias_two(bias, c, e.bias_step, n);
+        if (row < t.row_end) store_two<Half>(e, row, c, n, acc[j][0] + b.x, acc[j][1] + b.y);
+        if (row + 8 < t.row_end) store_two<Half>(e, row + 8, c, n, acc[j][2] + b.x, acc[j][3] + b.y);
+    }
+}

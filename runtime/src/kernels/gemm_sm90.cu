@@ -1,0 +1,288 @@
+// The matrix product of prefill on sm_90a: wgmma fed by a ring of shared-memory stages.
+//
+// A block has three warpgroups. The first fills the ring: one thread asks the copy engine (TMA) for boxes of A and W; of
+// MXFP4 weights the whole warpgroup unpacks W into the ring instead. The two others multiply, 64 rows of the tile each.
+// Blocks stay and take tile after tile, so the next tile's loads run while this one is written.
+#include "gemm.cuh"
+#include "hopper.cuh"
+#include "mxfp4.cuh"
+#include "wgmma.cuh"
+
+struct GemmSm90Params {
+    CUtensorMap a;   // [rows, k], boxes of 64 columns and 128 rows
+    CUtensorMap w;   // [rows, k], boxes of 64 columns and as many rows as the tile has columns; half of them if paired
+    CUtensorMap w2;  // the up rows of a paired product
+    GemmShape shape;
+    Epilogue epilogue;
+};
+
+struct GemmMxfp4Params {
+    CUtensorMap a;
+    // Planes (repack.cu) of the first row: quants [rows, k / 32, 16 bytes], scales [rows, k / 32]. The up rows begin at
+    // `up` rows from there; rows of one part are `row_step` rows apart.
+    const uint8_t* quants;
+    const uint8_t* scales;
+    uint32_t up, row_step;
+    GemmShape shape;
+    Epilogue epilogue;
+};
+
+constexpr int BM = 128, BK = 64, THREADS = 384, CONSUMER_WARPS = 8;
+constexpr uint32_t ROW_BYTES = BK * 2, A_BYTES = BM * ROW_BYTES;
+
+template <int BN> struct Ring {
+    static constexpr int STAGES = BN == 256 ? 4 : BN == 192 ? 5 : BN == 128 ? 6 : 8;
+    static constexpr uint32_t BYTES = A_BYTES + BN * ROW_BYTES;
+    uint32_t base, full, empty; // shared addresses
+    uint32_t stage = 0, parity = 0;
+
+    __device__ __forceinline__ uint32_t a() const { return base + stage * BYTES; }
+    __device__ __forceinline__ uint32_t w() const { return a() + A_BYTES; }
+    __device__ __forceinline__ void next() {
+        if (++stage == STAGES) {
+            stage = 0;
+            parity ^= 1;
+        }
+    }
+    __device__ __forceinline__ void wait_full() const { barrier_wait(full + stage * 8, parity); }
+    __device__ __forceinline__ void wait_empty() const { barrier_wait(empty + stage * 8, parity ^ 1); }
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+template <int BN> struct __align__(8) Fixed {
+    uint64_t full[Ring<BN>::STAGES], empty[Ring<BN>::STAGES];
+    uint32_t starts[MAX_EXPERTS + 1];
+};
+
+template <int BN>
+__device__ __forceinline__ Ring<BN> make_ring(Fixed<BN>& fixed, uint32_t full_arrivals) {
+    extern __shared__ uint8_t dynamic[];
+    Ring<BN> ring;
+    ring.base = (shared_address(dynamic) + 1023) & ~1023u;
+    ring.full = shared_address(fixed.full);
+    ring.empty = shared_address(fixed.empty);
+    if (threadIdx.x == 0) {
+        for (int s = 0; s < Ring<BN>::STAGES; s++) {
+            barrier_init(ring.full + s * 8, full_arrivals);
+            barrier_init(ring.empty + s * 8, CONSUMER_WARPS);
+        }
+        barrier_init_fence();
+    }
+    __syncthreads();
+    return ring;
+}
+
+// A multiplying warpgroup's work.
+template <class Half, int BN>
+__device__ __forceinline__ void consume(Ring<BN> ring, const Tiles<BM, BN>& tiles, const GemmShape& shape,
+                                        const Epilogue& epilogue, const uint32_t* starts) {
+    const uint32_t group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    const uint32_t steps = (shape.k + BK - 1) / BK;
+    const bool paired = epilogue.store == PAIRED_HALF;
+    for (uint32_t index = blockIdx.x; index < tiles.count; index += gridDim.x) {
+        float acc[BN / 8][4];
+        wgmma_pin(acc);
+        uint32_t previous = 0;
+        for (uint32_t step = 0; step < steps; step++) {
+            ring.wait_full();
+            uint64_t a = wgmma_descriptor(ring.a() + group * 64 * ROW_BYTES), w = wgmma_descriptor(ring.w());
+            wgmma_fence();
+#pragma unroll
+            for (int k = 0; k < BK / 16; k++) Wgmma<Half, BN>::run(acc, a + 2 * k, w + 2 * k, step + k > 0);
+            wgmma_commit();
+            // The step before has ended: its stage is free.
+            wgmma_wait<1>();
+            if (step > 0 && lane == 0) barrier_arrive(ring.empty + previous * 8);
+            previous = ring.stage;
+            ring.next();
+        }
+        wgmma_wait<0>();
+        wgmma_pin(acc);
+        if (lane == 0) barrier_arrive(ring.empty + previous * 8);
+        Tile t = tiles.at(shape, starts, index);
+        uint32_t row = t.row + group * 64 + warp * 16 + lane / 4;
+        uint32_t tile_column = paired ? t.column / 2 : t.column;
+        finish<Half>(epilogue, t, shape.first_expert, paired ? shape.n / 2 : shape.n, row, acc,
+                     [&](int j) { return tile_column + j * 8 + lane % 4 * 2; });
+    }
+}
+
+template <class Half, int BN> __device__ void gemm_sm90(const GemmSm90Params& p) {
+    __shared__ Fixed<BN> fixed;
+    const GemmShape& shape = p.shape;
+    if (threadIdx.x == 0) {
+        tma_prefetch_map(&p.a);
+        tma_prefetch_map(&p.w);
+    }
+    Ring<BN> ring = make_ring<BN>(fixed, 1);
+    wait_for_predecessor();
+    let_next_begin();
+    Tiles<BM, BN> tiles;
+    tiles.init(shape, fixed.starts);
+    if (threadIdx.x >= 128) {
+        registers_take<BN == 256 ? 232 : 208>();
+        consume<Half, BN>(ring, tiles, shape, p.epilogue, fixed.starts);
+        return;
+    }
+    registers_give<40>();
+    if (threadIdx.x != 0) return;
+    const uint32_t steps = (shape.k + BK - 1) / BK;
+    const bool paired = p.epilogue.store == PAIRED_HALF;
+    for (uint32_t index = blockIdx.x; index < tiles.count; index += gridDim.x) {
+        Tile t = tiles.at(shape, fixed.starts, index);
+        uint32_t row = t.expert * shape.expert_rows + (paired ? t.column / 2 : t.column);
+        for (uint32_t step = 0; step < steps; step++) {
+            ring.wait_empty();
+            uint32_t full = ring.full + ring.stage * 8;
+            barrier_expect(full, Ring<BN>::BYTES);
+            tma_load(ring.a(), &p.a, step * BK, t.row, full);
+            tma_load(ring.w(), &p.w, step * BK, row, full);
+            if (paired) tma_load(ring.w() + BN / 2 * ROW_BYTES, &p.w2, step * BK, row, full);
+            ring.next();
+        }
+    }
+}
+
+// Where the unpacking warpgroup is: a step of a tile.
+template <int BN> struct Cursor {
+    uint32_t index, step, steps;
+    Tile tile;
+    const uint8_t* quants;
+    const uint8_t* scales;
+    bool row_exists;
+
+    __device__ __forceinline__ bool valid(const Tiles<BM, BN>& tiles) const { return index < tiles.count; }
+
+    // Finds the tile and this thread's row of W in it.
+    __device__ __forceinline__ void enter(const GemmMxfp4Params& p, const Tiles<BM, BN>& tiles, const uint32_t* starts) {
+        if (!valid(tiles)) return;
+        tile = tiles.at(p.shape, starts, index);
+        bool paired = p.epilogue.store == PAIRED_HALF;
+        uint32_t half = BN / 2, r = threadIdx.x, column = tile.column + r, up = 0, n = p.shape.n;
+        if (paired) {
+            column = tile.column / 2 + r % half;
+            up = r < half ? 0 : p.up;
+            n /= 2;
+        }
+        row_exists = column < n;
+        size_t row = (size_t)(p.shape.first_expert + tile.expert) * p.shape.expert_rows + up + (size_t)column * p.row_step;
+        quants = p.quants + row * (p.shape.k / 2);
+        scales = p.scales + row * (p.shape.k / 32);
+    }
+
+    __device__ __forceinline__ void next(const GemmMxfp4Params& p, const Tiles<BM, BN>& tiles, const uint32_t* starts) {
+        if (++step < steps) return;
+        step = 0;
+        index += gridDim.x;
+        enter(p, tiles, starts);
+    }
+};
+
+// Two blocks of 32 values: one row of a stage.
+struct Packed {
+    uint4 quants[2];
+    uint32_t scales[2];
+
+    __device__ __forceinline__ void load(const uint8_t* q, const uint8_t* s, uint32_t step, bool row_exists, uint32_t blocks) {
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            uint32_t block = step * 2 + b;
+            bool exists = row_exists && block < blocks;
+            quants[b] = exists ? __ldg((const uint4*)(q + block * 16)) : make_uint4(0, 0, 0, 0);
+            scales[b] = exists ? __ldg(s + block) : 127;
+        }
+    }
+
+    template <class Half> __device__ __forceinline__ void unpack(uint32_t row_address, uint32_t row) const {
+#pragma unroll
+        for (int b = 0; b < 2; b++) {
+            Mxfp4Scale<Half> scale(scales[b]);
+            const uint32_t words[4] = {quants[b].x, quants[b].y, quants[b].z, quants[b].w};
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                uint4 v = mxfp4_word<Half>(words[q], scale);
+                asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(row_address + ((b * 4 + q) ^ (row % 8)) * 16),
+                             "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+            }
+        }
+    }
+};
+
+template <class Half> __device__ void gemm_mxfp4_sm90(const GemmMxfp4Params& p) {
+    constexpr int BN = 128;
+    // Steps whose blocks are on their way from memory to registers.
+    constexpr int AHEAD = 4;
+    __shared__ Fixed<BN> fixed;
+    const GemmShape& shape = p.shape;
+    Ring<BN> ring = make_ring<BN>(fixed, 1 + 4);
+    wait_for_predecessor();
+    let_next_begin();
+    Tiles<BM, BN> tiles;
+    tiles.init(shape, fixed.starts);
+    if (threadIdx.x >= 128) {
+        consume<Half, BN>(ring, tiles, shape, p.epilogue, fixed.starts);
+        return;
+    }
+    const uint32_t blocks = shape.k / 32;
+    Packed packed[AHEAD];
+    Cursor<BN> load{blockIdx.x, 0, (shape.k + BK - 1) / BK}, use;
+    load.enter(p, tiles, fixed.starts);
+    use = load;
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+        if (load.valid(tiles)) {
+            packed[i].load(load.quants, load.scales, load.step, load.row_exists, blocks);
+            load.next(p, tiles, fixed.starts);
+        }
+    }
+    while (use.valid(tiles)) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            if (!use.valid(tiles)) break;
+            ring.wait_empty();
+            uint32_t full = ring.full + ring.stage * 8;
+            if (threadIdx.x == 0) {
+                barrier_expect(full, A_BYTES);
+                tma_load(ring.a(), &p.a, use.step * BK, use.tile.row, full);
+            }
+            packed[i].unpack<Half>(ring.w() + threadIdx.x * ROW_BYTES, threadIdx.x);
+            fence_async_proxy();
+            __syncwarp();
+            if (threadIdx.x % 32 == 0) barrier_arrive(full);
+            ring.next();
+            use.next(p, tiles, fixed.starts);
+            if (load.valid(tiles)) {
+                packed[i].load(load.quants, load.scales, load.step, load.row_exists, blocks);
+                load.next(p, tiles, fixed.starts);
+            }
+        }
+    }
+}
+
+#else
+// Other architectures carry empty bodies: the planner takes gemm_mma.cu there.
+template <class Half, int BN> __device__ void gemm_sm90(const GemmSm90Params&) {}
+template <class Half> __device__ void gemm_mxfp4_sm90(const GemmMxfp4Params&) {}
+#endif
+
+#define KERNEL(HALF, BN)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_sm90_##HALF##_##BN(PARAMS(GemmSm90Params)) { \
+        gemm_sm90<HALF, BN>(p);                                                                                            \
+    }
+KERNEL(bf16, 64)
+KERNEL(bf16, 128)
+KERNEL(bf16, 192)
+KERNEL(bf16, 256)
+KERNEL(f16, 64)
+KERNEL(f16, 128)
+KERNEL(f16, 192)
+KERNEL(f16, 256)
+#undef KERNEL
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mxfp4_sm90_bf16(PARAMS(GemmMxfp4Params)) {
+    gemm_mxfp4_sm90<bf16>(p);
+}
+extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mxfp4_sm90_f16(PARAMS(GemmMxfp4Params)) {
+    gemm_mxfp4_sm90<f16>(p);
+}
