@@ -14,6 +14,7 @@ mod memory;
 mod plan;
 mod run;
 mod tape;
+mod tensor_map;
 
 pub(crate) use cache::DeviceCache;
 pub use driver::{DeviceInfo, Gpu, devices};

@@ -15,7 +15,7 @@ struct AttentionPrefillParams {
     const float* sinks;      // [q_heads] or null
     const float* slopes;     // [q_heads] or null: alibi
     uint64_t k_block, v_block;
-    uint32_t table_stride, ring; // position p is in block table[p / 32 % ring], or table[p / 32] if ring is 0
+    uint32_t table_stride;   // position p is in block table[slot, p / 32]
     uint32_t run_count, kv_heads, group;
     float scale, softcap;    // softcap 0: none
     uint32_t window, chunk;  // a query at i sees keys j with i - j < window and j / chunk == i / chunk; 0: all before it
@@ -70,7 +70,7 @@ __device__ __forceinline__ void load_tile(const AttentionPrefillParams& p, const
         const Half* from = base;
         if (seen) {
             uint32_t page = position / PAGE;
-            uint32_t block = __ldg(p.table + (size_t)w.slot * p.table_stride + (p.ring ? page % p.ring : page));
+            uint32_t block = __ldg(p.table + (size_t)w.slot * p.table_stride + page);
             from += block * block_len + (size_t)(head * PAGE + position % PAGE) * DIM + chunk * 8;
         }
         cp_async_16(to + key * PITCH<DIM> + chunk * 16, from, seen ? 16 : 0);

@@ -27,7 +27,7 @@ struct GemmMxfp4Params {
     Epilogue epilogue;
 };
 
-constexpr int BM = 128, BK = 64, THREADS = 384, CONSUMER_WARPS = 8;
+constexpr int BM = 128, BK = 64, THREADS = 384;
 constexpr uint32_t ROW_BYTES = BK * 2, A_BYTES = BM * ROW_BYTES;
 
 template <int BN> struct Ring {
@@ -49,6 +49,8 @@ template <int BN> struct Ring {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+constexpr int CONSUMER_WARPS = 8;
 
 template <int BN> struct __align__(8) Fixed {
     uint64_t full[Ring<BN>::STAGES], empty[Ring<BN>::STAGES];

@@ -12,7 +12,7 @@ struct RopeAppendParams {
     const uint32_t* positions; // [tokens]
     const uint32_t* slots;  // [tokens]
     uint64_t k_block, v_block;
-    uint32_t table_stride, ring;
+    uint32_t table_stride;
     uint32_t q_heads, kv_heads, dim, rotated;
     uint32_t adjacent;      // 1: pairs are neighbours, 0: the two halves of the rotated part
 };
@@ -26,7 +26,7 @@ template <class Half> __device__ void rope_append(const RopeAppendParams& p) {
     let_next_begin();
     const float* row = p.qkv + (size_t)token * heads * p.dim;
     const uint32_t position = __ldg(p.positions + token), page = position / PAGE;
-    const size_t block = __ldg(p.table + (size_t)__ldg(p.slots + token) * p.table_stride + (p.ring ? page % p.ring : page));
+    const size_t block = __ldg(p.table + (size_t)__ldg(p.slots + token) * p.table_stride + page);
     const uint32_t half = p.cos == nullptr ? 0 : p.rotated / 2;
     for (uint32_t i = threadIdx.x; i < heads * pairs; i += blockDim.x) {
         uint32_t head = i / pairs, j = i % pairs, a, b;
