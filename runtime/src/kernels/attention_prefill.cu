@@ -7,7 +7,7 @@
 
 struct AttentionPrefillParams {
     const void* q;           // half [tokens, q_heads * dim]
-    void* out;               // half [tokens, q_heads * dim]
+    void* out;               // half or f32 [tokens, q_heads * dim]
     const void* k;           // block b at b * k_block halves: [kv_heads, 32, dim]
     const void* v;
     const uint32_t* table;   // [slots, table_stride] blocks
@@ -19,6 +19,7 @@ struct AttentionPrefillParams {
     uint32_t run_count, kv_heads, group;
     float scale, softcap;    // softcap 0: none
     uint32_t window, chunk;  // a query at i sees keys j with i - j < window and j / chunk == i / chunk; 0: all before it
+    uint32_t out_f32, unused;
 };
 
 constexpr int PAGE = 32, KEYS = 64, WARPS = 8, THREADS = WARPS * 32, ROWS = WARPS * 16;
@@ -226,10 +227,18 @@ template <class Half, int DIM> __device__ void attention_prefill(const Attention
             float shrink = exp2f(max_seen[h] - most);
             factor = shrink / (sum[h] * shrink + exp2f(sink - most));
         }
-        Half* to = (Half*)p.out + ((size_t)(w.first_token + row / p.group) * heads + q_head) * DIM + lane % 4 * 2;
+        size_t at = ((size_t)(w.first_token + row / p.group) * heads + q_head) * DIM + lane % 4 * 2;
+        if (p.out_f32) {
+            float* to = (float*)p.out + at;
 #pragma unroll
-        for (int d = 0; d < DIM / 8; d++)
-            *(uint32_t*)(to + d * 8) = HalfTraits<Half>::pack(out[d][2 * h] * factor, out[d][2 * h + 1] * factor);
+            for (int d = 0; d < DIM / 8; d++)
+                *(float2*)(to + d * 8) = make_float2(out[d][2 * h] * factor, out[d][2 * h + 1] * factor);
+        } else {
+            Half* to = (Half*)p.out + at;
+#pragma unroll
+            for (int d = 0; d < DIM / 8; d++)
+                *(uint32_t*)(to + d * 8) = HalfTraits<Half>::pack(out[d][2 * h] * factor, out[d][2 * h + 1] * factor);
+        }
     }
 }
 

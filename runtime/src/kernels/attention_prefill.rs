@@ -11,12 +11,14 @@ const THREADS: u32 = 256;
 /// Queries of runs of tokens, over keys and values that are in the cache already, those of the same tokens too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct AttentionPrefill<'a> {
-    /// Of queries, cache and result.
+    /// Of queries and cache.
     pub(crate) half: Half,
     /// `[tokens, kv_heads * group * dim]`
     pub(crate) q: DevicePtr,
     /// `[tokens, kv_heads * group * dim]`
     pub(crate) out: DevicePtr,
+    /// Whether `out` is f32; else it is of the type of queries.
+    pub(crate) out_f32: bool,
     /// `[blocks, kv_heads, 32, dim]`
     pub(crate) k: DevicePtr,
     /// `[blocks, kv_heads, 32, dim]`
@@ -68,6 +70,8 @@ struct Params {
     softcap: f32,
     window: u32,
     chunk: u32,
+    out_f32: u32,
+    unused: u32,
 }
 
 impl AttentionPrefill<'_> {
@@ -108,6 +112,8 @@ impl AttentionPrefill<'_> {
             softcap: self.softcap,
             window: self.window,
             chunk: self.chunk,
+            out_f32: self.out_f32.into(),
+            unused: 0,
         };
         let tiles = self.run_tokens.iter().map(|tokens| (tokens * self.group).div_ceil(ROWS)).sum();
         Some(Launch::new(kernel, [self.kv_heads, tiles, 1], THREADS, &params).shared(shared))

@@ -94,9 +94,10 @@ struct CombineExpertsParams {
     const float* y;         // [tokens * top, width], sorted by expert
     const uint32_t* places; // [tokens, top]
     const float* weights;   // [tokens, top]
+    const float* residual;  // [tokens, width], may be `out`; or null
     float* out;             // [tokens, width]
     uint32_t tokens, top, width;
-    uint32_t add;           // 1: out += the sum, the residual stream; 0: out = the sum
+    uint32_t unused;
 };
 
 // The sum over a token's experts, always in the order of the router's choice.
@@ -107,9 +108,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) combine_experts(PARAMS(Com
     const uint32_t* places = p.places + (size_t)token * p.top;
     const float* weights = p.weights + (size_t)token * p.top;
     float* out = p.out + (size_t)token * p.width;
+    const float* residual = p.residual == nullptr ? nullptr : p.residual + (size_t)token * p.width;
     if (p.width % 4 == 0) {
         for (uint32_t i = threadIdx.x; i < p.width / 4; i += THREADS) {
-            float4 sum = p.add ? __ldcg((const float4*)out + i) : make_float4(0, 0, 0, 0);
+            float4 sum = residual != nullptr ? __ldcg((const float4*)residual + i) : make_float4(0, 0, 0, 0);
             for (uint32_t j = 0; j < p.top; j++) {
                 float4 y = __ldcg((const float4*)(p.y + (size_t)__ldcg(places + j) * p.width) + i);
                 float w = __ldcg(weights + j);
@@ -120,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) combine_experts(PARAMS(Com
         return;
     }
     for (uint32_t i = threadIdx.x; i < p.width; i += THREADS) {
-        float sum = p.add ? __ldcg(out + i) : 0.0f;
+        float sum = residual != nullptr ? __ldcg(residual + i) : 0.0f;
         for (uint32_t j = 0; j < p.top; j++) sum += __ldcg(weights + j) * __ldcg(p.y + (size_t)__ldcg(places + j) * p.width + i);
         out[i] = sum;
     }

@@ -98,8 +98,8 @@ pub(crate) struct CombineExperts {
     pub(crate) tokens: u32,
     pub(crate) top: u32,
     pub(crate) width: u32,
-    /// Whether the sum is added to what is there: the residual stream.
-    pub(crate) add: bool,
+    /// f32 `[tokens, width]`, added; may be `out`; or none
+    pub(crate) residual: DevicePtr,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -108,17 +108,18 @@ struct CombineParams {
     y: DevicePtr,
     places: DevicePtr,
     weights: DevicePtr,
+    residual: DevicePtr,
     out: DevicePtr,
     tokens: u32,
     top: u32,
     width: u32,
-    add: u32,
+    unused: u32,
 }
 
 impl CombineExperts {
     pub(crate) fn launch(&self) -> Launch {
-        let Self { y, places, weights, out, tokens, top, width, add } = *self;
-        let params = CombineParams { y, places, weights, out, tokens, top, width, add: add.into() };
+        let Self { y, places, weights, residual, out, tokens, top, width } = *self;
+        let params = CombineParams { y, places, weights, residual, out, tokens, top, width, unused: 0 };
         Launch::new("combine_experts", [tokens, 1, 1], THREADS, &params)
     }
 }

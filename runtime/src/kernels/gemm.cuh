@@ -10,14 +10,14 @@
 #include "half.cuh"
 
 enum Store : uint32_t {
-    STORE_F32,  // out f32 = C
-    ADD_F32,    // out f32 += C: the residual stream
+    STORE_F32,  // out f32 = C, and the residual if there is one
     STORE_HALF, // out half = C
     PAIRED_HALF // out half = glu(gate, up)
 };
 
 struct Epilogue {
     void* out;          // [tokens, out_stride]
+    const float* residual; // [tokens, out_stride], may be `out`; or null
     const float* bias;  // [n] or null; of expert e at e * bias_experts
     const float* bias2; // the up rows' in a paired product
     uint32_t out_stride, bias_experts;
@@ -118,17 +118,18 @@ __device__ __forceinline__ void store_two(const Epilogue& e, uint32_t row, uint3
         return;
     }
     float* out = (float*)e.out + at;
+    const float* residual = e.residual == nullptr ? nullptr : e.residual + at;
     if (both && even) {
         float2 v = make_float2(x, y);
-        if (e.store == ADD_F32) {
-            float2 old = __ldcg((const float2*)out);
+        if (residual != nullptr) {
+            float2 old = __ldcg((const float2*)residual);
             v.x += old.x;
             v.y += old.y;
         }
         *(float2*)out = v;
     } else {
-        out[0] = e.store == ADD_F32 ? __ldcg(out) + x : x;
-        if (both) out[1] = e.store == ADD_F32 ? __ldcg(out + 1) + y : y;
+        out[0] = residual == nullptr ? x : __ldcg(residual) + x;
+        if (both) out[1] = residual == nullptr ? y : __ldcg(residual + 1) + y;
     }
 }
 

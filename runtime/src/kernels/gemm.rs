@@ -24,10 +24,8 @@ pub(crate) struct HalfRows {
 /// What becomes of the sums.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Store {
-    /// `out` f32
-    F32,
-    /// `out` f32 `+=`: the residual stream
-    AddF32,
+    /// `out` f32, plus what is here, `[tokens, out_stride]`, unless that is none; it may be `out`
+    F32 { residual: DevicePtr },
     /// `out` bf16 or f16
     Half,
     /// `out` bf16 or f16, of gate and up; needs [`Gemm::up`]
@@ -84,6 +82,7 @@ pub(crate) struct Gemm {
 #[repr(C)]
 pub(super) struct EpilogueParams {
     out: DevicePtr,
+    residual: DevicePtr,
     bias: DevicePtr,
     bias2: DevicePtr,
     out_stride: u32,
@@ -118,7 +117,7 @@ struct Sm90Params {
     shape: ShapeParams,
     epilogue: EpilogueParams,
     /// The struct is a whole number of 128 bytes, as its maps ask.
-    unused: [u64; 5],
+    unused: [u64; 4],
 }
 
 #[derive(Clone, Copy, NoUninit, Zeroable)]
@@ -270,14 +269,14 @@ const fn sm90_shared(columns: u32) -> u32 {
 
 fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -> EpilogueParams {
     let bias = bias.unwrap_or_default();
-    let (number, glu) = match store {
-        Store::F32 => (0, GluParams::zeroed()),
-        Store::AddF32 => (1, GluParams::zeroed()),
-        Store::Half => (2, GluParams::zeroed()),
-        Store::Glu(glu) => (3, glu),
+    let (number, residual, glu) = match store {
+        Store::F32 { residual } => (0, residual, GluParams::zeroed()),
+        Store::Half => (1, DevicePtr::NULL, GluParams::zeroed()),
+        Store::Glu(glu) => (2, DevicePtr::NULL, glu),
     };
     EpilogueParams {
         out,
+        residual,
         bias: bias.ptr,
         bias2: bias.up,
         out_stride,
@@ -320,7 +319,7 @@ struct Mxfp4Params {
     row_step: u32,
     shape: ShapeParams,
     epilogue: EpilogueParams,
-    unused: [u64; 2],
+    unused: [u64; 1],
 }
 
 impl GemmMxfp4 {

@@ -10,7 +10,6 @@ pub(crate) mod dequantize;
 pub(crate) mod elementwise;
 pub(crate) mod experts_prefill;
 pub(crate) mod gemm;
-pub(crate) mod glu_prefill;
 pub(crate) mod linear;
 pub(crate) mod matrix;
 pub(crate) mod norm;

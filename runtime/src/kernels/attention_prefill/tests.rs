@@ -41,6 +41,7 @@ impl Case {
             half: self.half,
             q: DevicePtr::NULL,
             out: DevicePtr::NULL,
+            out_f32: false,
             k: DevicePtr::NULL,
             v: DevicePtr::NULL,
             table: DevicePtr::NULL,

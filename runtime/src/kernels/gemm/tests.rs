@@ -16,7 +16,7 @@ fn dense(tokens: u32, n: u32, k: u32) -> Gemm {
         n,
         k,
         bias: None,
-        store: Store::F32,
+        store: Store::F32 { residual: DevicePtr::NULL },
         out: DevicePtr(1024),
         out_stride: n,
         grouped: None,
