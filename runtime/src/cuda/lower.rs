@@ -1,5 +1,8 @@
 //! Operations to launches.
 
+mod experts;
+mod prefill;
+
 use std::sync::Arc;
 
 use super::arena::Arena;
@@ -25,6 +28,8 @@ pub(super) struct Lowering<'a> {
     root: Id,
     /// Where the results are that have been computed.
     places: Vec<Option<DevicePtr>>,
+    /// Where they are as 16-bit operands of tensor cores.
+    halves: Vec<Option<DevicePtr>>,
     /// First byte of the workspace.
     base: DevicePtr,
     arena: Arena,
@@ -49,6 +54,7 @@ impl<'a> Lowering<'a> {
             order: Order::new(nodes, root),
             root,
             places: vec![None; nodes.len()],
+            halves: vec![None; nodes.len()],
             base: cache.arena.ptr(),
             arena: Arena::default(),
             ropes: Vec::new(),
@@ -75,8 +81,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn release(&mut self, id: Id) {
-        if let Some(place) = self.places[id].filter(|_| id != self.root) {
-            self.arena.free((place.0 - self.base.0) as usize);
+        for place in [self.places[id].filter(|_| id != self.root), self.halves[id]].into_iter().flatten() {
+            self.free(place);
         }
     }
 
@@ -123,8 +129,10 @@ impl<'a> Lowering<'a> {
             }
             Op::Norm { x, norm } => self.norm(id, *x, norm)?,
             Op::Linear { x, linear } => {
-                let x = self.value(*x)?;
-                self.project(id, x, linear, DevicePtr::NULL);
+                if !self.project_many(id, *x, linear, DevicePtr::NULL)? {
+                    let x = self.value(*x)?;
+                    self.project(id, x, linear, DevicePtr::NULL);
+                }
             }
             Op::Join { a, b, sign } => self.join(id, *a, *b, *sign)?,
             Op::Map { x, map } => {
@@ -143,7 +151,11 @@ impl<'a> Lowering<'a> {
             Op::Columns { x, start } => self.pick(id, *x, *start, DevicePtr::NULL)?,
             Op::Wanted { x } => self.pick(id, *x, 0, self.cache.wanted())?,
             Op::Append { qkv, slot, ops } => self.append(id, *qkv, slot, ops)?,
-            Op::Attend { q, slot, options } => self.attend(id, *q, slot, options)?,
+            Op::Attend { q, slot, options } => {
+                if !self.attend_many(id, *q, slot, options, false)? {
+                    self.attend(id, *q, slot, options)?;
+                }
+            }
             Op::Route { logits, options, select_bias } => {
                 self.route(id, *logits, options, select_bias.as_ref())?;
             }
@@ -205,8 +217,11 @@ impl<'a> Lowering<'a> {
             }
             match &nodes[waiting].op {
                 Op::Linear { x, linear } => {
-                    let (residual, x) = (self.value(residual)?, self.value(*x)?);
-                    self.project(id, x, linear, residual);
+                    let residual = self.value(residual)?;
+                    if !self.project_many(id, *x, linear, residual)? {
+                        let x = self.value(*x)?;
+                        self.project(id, x, linear, residual);
+                    }
                     return Ok(());
                 }
                 Op::Experts { x, routes, experts, top, apply } => {
@@ -335,6 +350,9 @@ impl<'a> Lowering<'a> {
         (top, apply): (usize, Apply),
         residual: DevicePtr,
     ) -> Result<()> {
+        if self.experts_many(id, [x, routes], experts, (top, apply), residual)? {
+            return Ok(());
+        }
         let (x, chosen) = (self.value(x)?, self.value(routes)?);
         let DeviceExperts { gate_up, down, inter, hidden, .. } = experts;
         let pairs = self.nodes[id].tokens * top;

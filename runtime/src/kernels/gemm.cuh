@@ -6,7 +6,7 @@
 // C[t, n] = glu(A . gate row n, A . up row n). In a *grouped* one the rows of A lie sorted by expert, and each expert has
 // rows of W of its own.
 #pragma once
-#include "activation.cuh"
+#include "act.cuh"
 #include "half.cuh"
 
 enum Store : uint32_t {
@@ -23,8 +23,25 @@ struct Epilogue {
     uint32_t out_stride, bias_experts;
     uint32_t bias_step; // elements from one bias to the next: 2 where gate and up alternate
     uint32_t store;
-    GluParams glu;
+    Glu glu;
+    uint32_t unused;
 };
+
+// The ways of joining gate and up that are worth code of their own. The result becomes 16 bits wide: the hardware's
+// exponential and division are exact enough.
+enum Join { JOIN_SILU, JOIN_GELU_TANH, JOIN_CLAMPED };
+
+__device__ __forceinline__ float fast_sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+
+template <Join JOIN> __device__ __forceinline__ float join(const Glu& how, float gate, float up) {
+    if (JOIN == JOIN_SILU) return gate * fast_sigmoid(gate) * up;
+    // tanh(y) = 2 sigmoid(2 y) - 1
+    if (JOIN == JOIN_GELU_TANH) return gate * fast_sigmoid(1.5957691216f * (gate + 0.044715f * gate * gate * gate)) * up;
+    // Comparisons instead of fminf, so that NaN stays NaN.
+    gate = gate > how.limit ? how.limit : gate;
+    up = up > how.limit ? how.limit : up < -how.limit ? -how.limit : up;
+    return (up + how.up_shift) * gate * fast_sigmoid(how.alpha * gate);
+}
 
 // Which rows of A and W a product covers.
 struct GemmShape {
@@ -142,7 +159,7 @@ __device__ __forceinline__ float2 bias_two(const float* bias, uint32_t column, u
 // Finishes a tile of which a thread holds, for each 8-column group j, acc[j] = {row, two columns; row + 8, the same two}.
 // `column(j)` is the product's column of group j (plus this thread's two); of a paired product the second half of the
 // groups are the up rows.
-template <class Half, uint32_t ACT, int GROUPS, class Column>
+template <class Half, Join JOIN, int GROUPS, class Column>
 __device__ __forceinline__ void finish_paired(const Epilogue& e, const Tile& t, uint32_t n, uint32_t row,
                                               const float (&acc)[GROUPS][4], Column column, const float* bias,
                                               const float* bias2) {
@@ -154,9 +171,9 @@ __device__ __forceinline__ void finish_paired(const Epilogue& e, const Tile& t, 
         const float* g = acc[j];
         const float* u = acc[j + GROUPS / 2];
         if (row < t.row_end)
-            store_two<Half>(e, row, c, n, glu<ACT>(e.glu, g[0] + b.x, u[0] + b2.x), glu<ACT>(e.glu, g[1] + b.y, u[1] + b2.y));
+            store_two<Half>(e, row, c, n, join<JOIN>(e.glu, g[0] + b.x, u[0] + b2.x), join<JOIN>(e.glu, g[1] + b.y, u[1] + b2.y));
         if (row + 8 < t.row_end)
-            store_two<Half>(e, row + 8, c, n, glu<ACT>(e.glu, g[2] + b.x, u[2] + b2.x), glu<ACT>(e.glu, g[3] + b.y, u[3] + b2.y));
+            store_two<Half>(e, row + 8, c, n, join<JOIN>(e.glu, g[2] + b.x, u[2] + b2.x), join<JOIN>(e.glu, g[3] + b.y, u[3] + b2.y));
     }
 }
 
@@ -167,9 +184,9 @@ __device__ __forceinline__ void finish(const Epilogue& e, const Tile& t, uint32_
     const float* bias = e.bias == nullptr ? nullptr : e.bias + expert;
     if (e.store == PAIRED_HALF) {
         const float* bias2 = e.bias2 == nullptr ? nullptr : e.bias2 + expert;
-        if (e.glu.act == SILU) finish_paired<Half, SILU>(e, t, n, row, acc, column, bias, bias2);
-        else if (e.glu.act == GELU_TANH) finish_paired<Half, GELU_TANH>(e, t, n, row, acc, column, bias, bias2);
-        else finish_paired<Half, CLAMPED>(e, t, n, row, acc, column, bias, bias2);
+        if (e.glu.clamped) finish_paired<Half, JOIN_CLAMPED>(e, t, n, row, acc, column, bias, bias2);
+        else if (e.glu.act == SILU) finish_paired<Half, JOIN_SILU>(e, t, n, row, acc, column, bias, bias2);
+        else finish_paired<Half, JOIN_GELU_TANH>(e, t, n, row, acc, column, bias, bias2);
         return;
     }
 #pragma unroll

@@ -1,10 +1,11 @@
 //! Matrix products of many tokens, by tensor cores: `gemm_sm90.cu` where wgmma is, `gemm_mma.cu` elsewhere and for
 //! awkward widths.
 
-use bytemuck::{NoUninit, Zeroable};
+use bytemuck::NoUninit;
 
-use super::activation::GluParams;
+use super::elementwise::{GluArg, act_number};
 use super::{DeviceFacts, DevicePtr, Half, Launch, TensorMap};
+use crate::nn::{Act, Glu};
 
 /// Rows of a tile.
 const TILE_ROWS: u32 = 128;
@@ -29,7 +30,7 @@ pub(crate) enum Store {
     /// `out` bf16 or f16
     Half,
     /// `out` bf16 or f16, of gate and up; needs [`Gemm::up`]
-    Glu(GluParams),
+    Glu(GluArg),
 }
 
 /// Experts whose rows of A lie one after the other.
@@ -78,9 +79,9 @@ pub(crate) struct Gemm {
 }
 
 /// `Epilogue` of gemm.cuh.
-#[derive(Clone, Copy, NoUninit, Zeroable)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
-pub(super) struct EpilogueParams {
+struct EpilogueParams {
     out: DevicePtr,
     residual: DevicePtr,
     bias: DevicePtr,
@@ -89,13 +90,14 @@ pub(super) struct EpilogueParams {
     bias_experts: u32,
     bias_step: u32,
     store: u32,
-    glu: GluParams,
+    glu: GluArg,
+    unused: u32,
 }
 
 /// `GemmShape` of gemm.cuh.
-#[derive(Clone, Copy, NoUninit, Zeroable)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
-pub(super) struct ShapeParams {
+struct ShapeParams {
     tokens: u32,
     n: u32,
     k: u32,
@@ -107,8 +109,9 @@ pub(super) struct ShapeParams {
 
 /// The driver's description of a matrix, filled in when launched.
 type MapBytes = [u8; 128];
+const NO_MAP: MapBytes = [0; 128];
 
-#[derive(Clone, Copy, NoUninit, Zeroable)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Sm90Params {
     a: MapBytes,
@@ -117,10 +120,10 @@ struct Sm90Params {
     shape: ShapeParams,
     epilogue: EpilogueParams,
     /// The struct is a whole number of 128 bytes, as its maps ask.
-    unused: [u64; 4],
+    unused: [u64; 3],
 }
 
-#[derive(Clone, Copy, NoUninit, Zeroable)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct MmaParams {
     a: DevicePtr,
@@ -157,7 +160,7 @@ impl Gemm {
     /// `None` if no epilogue knows the activation, or there are too many experts.
     pub(crate) fn launch(&self, facts: &DeviceFacts) -> Option<Launch> {
         let known = match &self.store {
-            Store::Glu(glu) => glu.in_epilogue() && self.up.is_some(),
+            Store::Glu(glu) => in_epilogue(glu) && self.up.is_some(),
             _ => self.up.is_none(),
         };
         if !known || self.grouped.is_some_and(|grouped| grouped.experts > MAX_EXPERTS) {
@@ -191,7 +194,8 @@ impl Gemm {
             (Half::F16, 192) => "gemm_sm90_f16_192",
             (Half::F16, _) => "gemm_sm90_f16_256",
         };
-        let params = Sm90Params { shape: self.shape(), epilogue: self.epilogue(), ..Zeroable::zeroed() };
+        let (shape, epilogue) = (self.shape(), self.epilogue());
+        let params = Sm90Params { a: NO_MAP, w: NO_MAP, w2: NO_MAP, shape, epilogue, unused: [0; 3] };
         let w_box = if self.up.is_some() { columns / 2 } else { columns };
         let mut maps = vec![
             self.a.map(0, self.half, self.k, TILE_ROWS),
@@ -269,9 +273,10 @@ const fn sm90_shared(columns: u32) -> u32 {
 
 fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -> EpilogueParams {
     let bias = bias.unwrap_or_default();
+    let none = GluArg::from(Glu::Act(Act::Identity));
     let (number, residual, glu) = match store {
-        Store::F32 { residual } => (0, residual, GluParams::zeroed()),
-        Store::Half => (1, DevicePtr::NULL, GluParams::zeroed()),
+        Store::F32 { residual } => (0, residual, none),
+        Store::Half => (1, DevicePtr::NULL, none),
         Store::Glu(glu) => (2, DevicePtr::NULL, glu),
     };
     EpilogueParams {
@@ -284,7 +289,13 @@ fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -
         bias_step: bias.step,
         store: number,
         glu,
+        unused: 0,
     }
+}
+
+/// Whether the epilogue joins gate and up so; else they are stored and joined by a kernel of its own.
+pub(crate) fn in_epilogue(glu: &GluArg) -> bool {
+    glu.clamped != 0 || [Act::Silu, Act::GeluTanh].map(act_number).contains(&glu.act)
 }
 
 /// A grouped product of MXFP4 weights, which the kernel unpacks on their way to the tensor cores. sm_90 only.
@@ -309,7 +320,7 @@ pub(crate) struct GemmMxfp4 {
     pub(crate) grouped: Grouped,
 }
 
-#[derive(Clone, Copy, NoUninit, Zeroable)]
+#[derive(Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Mxfp4Params {
     a: MapBytes,
@@ -319,7 +330,6 @@ struct Mxfp4Params {
     row_step: u32,
     shape: ShapeParams,
     epilogue: EpilogueParams,
-    unused: [u64; 1],
 }
 
 impl GemmMxfp4 {
@@ -328,7 +338,7 @@ impl GemmMxfp4 {
     /// `None` if this GPU, the activation or the width is not served.
     pub(crate) fn launch(&self, facts: &DeviceFacts) -> Option<Launch> {
         let known = match &self.store {
-            Store::Glu(glu) => glu.in_epilogue() && self.up.is_some(),
+            Store::Glu(glu) => in_epilogue(glu) && self.up.is_some(),
             _ => self.up.is_none(),
         };
         let served = facts.compute_capability == (9, 0)
@@ -350,13 +360,13 @@ impl GemmMxfp4 {
             offsets: self.grouped.offsets,
         };
         let params = Mxfp4Params {
+            a: NO_MAP,
             quants: self.quants,
             scales: self.scales,
             up: self.up.unwrap_or(0),
             row_step: self.row_step,
             shape,
             epilogue: epilogue(self.store, self.out, self.out_stride, self.bias),
-            ..Zeroable::zeroed()
         };
         let kernel = match self.half {
             Half::Bf16 => "gemm_mxfp4_sm90_bf16",

@@ -3,7 +3,6 @@
 //! The Rust side is a pure function from arguments to [`Launch`]es, tested without a GPU, and a plain twin that says what
 //! the kernel computes. A kernel takes one struct of parameters by value. docs/cuda.md has the rules.
 
-pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod attention_prefill;
 pub(crate) mod dequantize;
