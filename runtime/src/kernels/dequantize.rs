@@ -66,3 +66,48 @@ impl Dequantize {
         if self.half == Half::Bf16 { bf16 } else { f16 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Gpu, assert_close};
+    use super::*;
+    use crate::cpu::testing::{matrix, rng};
+    use crate::cuda::DeviceMatrix;
+
+    #[test]
+    fn rows_are_their_matrix() {
+        let Some(gpu) = Gpu::get() else { return };
+        for dtype in WeightDtype::ALL {
+            let cols = 5 * dtype.block_len();
+            for (half, tolerance) in [(Half::Bf16, 4e-3), (Half::F16, 5e-4)] {
+                let matrix = matrix(dtype, 9, cols, &mut rng(5));
+                let device = DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
+                // Rows 2 to 8, and columns that are not the matrix's.
+                let stride = (cols + 1).next_multiple_of(8);
+                let out = gpu.poisoned_bytes(7 * stride * 2);
+                let dequantize = Dequantize {
+                    matrix: device.arg(),
+                    dtype,
+                    first_row: 2,
+                    rows: 7,
+                    half,
+                    out: out.ptr(),
+                    out_stride: stride as u32,
+                };
+                gpu.run(&[dequantize.launch(&gpu.0.facts())]);
+                let bits: Vec<u16> = gpu.download(&out);
+                let to_f32 = |bits: &u16| match half {
+                    Half::Bf16 => half::bf16::from_bits(*bits).to_f32(),
+                    Half::F16 => half::f16::from_bits(*bits).to_f32(),
+                };
+                let found: Vec<f32> = bits.iter().map(to_f32).collect();
+                let mut expected = Vec::new();
+                for row in matrix.to_f32().unwrap().chunks_exact(cols).skip(2) {
+                    expected.extend(row);
+                    expected.resize(expected.len() + stride - cols, 0.0);
+                }
+                assert_close(&found, &expected, tolerance, &format!("{dtype} as {half:?}"));
+            }
+        }
+    }
+}

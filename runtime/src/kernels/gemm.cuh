@@ -11,7 +11,6 @@
 
 enum Store : uint32_t {
     STORE_F32,  // out f32 = C, and the residual if there is one
-    STORE_HALF, // out half = C
     PAIRED_HALF // out half = glu(gate, up)
 };
 
@@ -21,10 +20,8 @@ struct Epilogue {
     const float* bias;  // [n] or null; of expert e at e * bias_experts
     const float* bias2; // the up rows' in a paired product
     uint32_t out_stride, bias_experts;
-    uint32_t bias_step; // elements from one bias to the next: 2 where gate and up alternate
     uint32_t store;
     Glu glu;
-    uint32_t unused;
 };
 
 // The ways of joining gate and up that are worth code of their own. The result becomes 16 bits wide: the hardware's
@@ -124,7 +121,7 @@ template <class Half>
 __device__ __forceinline__ void store_two(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
     size_t at = (size_t)row * e.out_stride + column;
     bool both = column + 1 < n, even = at % 2 == 0;
-    if (e.store >= STORE_HALF) {
+    if (e.store == PAIRED_HALF) {
         Half* out = (Half*)e.out + at;
         if (both && even) {
             *(uint32_t*)out = HalfTraits<Half>::pack(x, y);
@@ -150,10 +147,9 @@ __device__ __forceinline__ void store_two(const Epilogue& e, uint32_t row, uint3
     }
 }
 
-__device__ __forceinline__ float2 bias_two(const float* bias, uint32_t column, uint32_t step, uint32_t n) {
+__device__ __forceinline__ float2 bias_two(const float* bias, uint32_t column, uint32_t n) {
     if (bias == nullptr) return make_float2(0.0f, 0.0f);
-    return make_float2(__ldg(bias + (size_t)column * step),
-                       column + 1 < n ? __ldg(bias + (size_t)(column + 1) * step) : 0.0f);
+    return make_float2(__ldg(bias + column), column + 1 < n ? __ldg(bias + column + 1) : 0.0f);
 }
 
 // Finishes a tile of which a thread holds, for each 8-column group j, acc[j] = {row, two columns; row + 8, the same two}.
@@ -167,7 +163,7 @@ __device__ __forceinline__ void finish_paired(const Epilogue& e, const Tile& t, 
     for (int j = 0; j < GROUPS / 2; j++) {
         uint32_t c = column(j);
         if (c >= n) continue;
-        float2 b = bias_two(bias, c, e.bias_step, n), b2 = bias_two(bias2, c, e.bias_step, n);
+        float2 b = bias_two(bias, c, n), b2 = bias_two(bias2, c, n);
         const float* g = acc[j];
         const float* u = acc[j + GROUPS / 2];
         if (row < t.row_end)
@@ -193,7 +189,7 @@ __device__ __forceinline__ void finish(const Epilogue& e, const Tile& t, uint32_
     for (int j = 0; j < GROUPS; j++) {
         uint32_t c = column(j);
         if (c >= n) continue;
-        float2 b = bias_two(bias, c, e.bias_step, n);
+        float2 b = bias_two(bias, c, n);
         if (row < t.row_end) store_two<Half>(e, row, c, n, acc[j][0] + b.x, acc[j][1] + b.y);
         if (row + 8 < t.row_end) store_two<Half>(e, row + 8, c, n, acc[j][2] + b.x, acc[j][3] + b.y);
     }

@@ -27,8 +27,6 @@ pub(crate) struct HalfRows {
 pub(crate) enum Store {
     /// `out` f32, plus what is here, `[tokens, out_stride]`, unless that is none; it may be `out`
     F32 { residual: DevicePtr },
-    /// `out` bf16 or f16
-    Half,
     /// `out` bf16 or f16, of gate and up; needs [`Gemm::up`]
     Glu(GluArg),
 }
@@ -52,8 +50,6 @@ pub(crate) struct Bias {
     pub(crate) ptr: DevicePtr,
     /// The up rows', of a product with [`Gemm::up`].
     pub(crate) up: DevicePtr,
-    /// Numbers from one to the next: 2 where gate and up alternate.
-    pub(crate) step: u32,
     /// Numbers from expert to expert.
     pub(crate) experts: u32,
 }
@@ -88,10 +84,8 @@ struct EpilogueParams {
     bias2: DevicePtr,
     out_stride: u32,
     bias_experts: u32,
-    bias_step: u32,
     store: u32,
     glu: GluArg,
-    unused: u32,
 }
 
 /// `GemmShape` of gemm.cuh.
@@ -120,7 +114,7 @@ struct Sm90Params {
     shape: ShapeParams,
     epilogue: EpilogueParams,
     /// The struct is a whole number of 128 bytes, as its maps ask.
-    unused: [u64; 3],
+    unused: [u64; 4],
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -195,7 +189,7 @@ impl Gemm {
             (Half::F16, _) => "gemm_sm90_f16_256",
         };
         let (shape, epilogue) = (self.shape(), self.epilogue());
-        let params = Sm90Params { a: NO_MAP, w: NO_MAP, w2: NO_MAP, shape, epilogue, unused: [0; 3] };
+        let params = Sm90Params { a: NO_MAP, w: NO_MAP, w2: NO_MAP, shape, epilogue, unused: [0; 4] };
         let w_box = if self.up.is_some() { columns / 2 } else { columns };
         let mut maps = vec![
             self.a.map(0, self.half, self.k, TILE_ROWS),
@@ -276,8 +270,7 @@ fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -
     let none = GluArg::from(Glu::Act(Act::Identity));
     let (number, residual, glu) = match store {
         Store::F32 { residual } => (0, residual, none),
-        Store::Half => (1, DevicePtr::NULL, none),
-        Store::Glu(glu) => (2, DevicePtr::NULL, glu),
+        Store::Glu(glu) => (1, DevicePtr::NULL, glu),
     };
     EpilogueParams {
         out,
@@ -286,10 +279,8 @@ fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -
         bias2: bias.up,
         out_stride,
         bias_experts: bias.experts,
-        bias_step: bias.step,
         store: number,
         glu,
-        unused: 0,
     }
 }
 
@@ -309,8 +300,6 @@ pub(crate) struct GemmMxfp4 {
     pub(crate) scales: DevicePtr,
     /// Rows from a gate row to its up row; `None` if the rows stand alone.
     pub(crate) up: Option<u32>,
-    /// Rows from one row (gate row) to the next: 2 where gate and up alternate.
-    pub(crate) row_step: u32,
     pub(crate) n: u32,
     pub(crate) k: u32,
     pub(crate) bias: Option<Bias>,
@@ -327,9 +316,11 @@ struct Mxfp4Params {
     quants: DevicePtr,
     scales: DevicePtr,
     up: u32,
-    row_step: u32,
+    unused: u32,
     shape: ShapeParams,
     epilogue: EpilogueParams,
+    /// As in [`Sm90Params`].
+    unused_end: u64,
 }
 
 impl GemmMxfp4 {
@@ -364,9 +355,10 @@ impl GemmMxfp4 {
             quants: self.quants,
             scales: self.scales,
             up: self.up.unwrap_or(0),
-            row_step: self.row_step,
+            unused: 0,
             shape,
             epilogue: epilogue(self.store, self.out, self.out_stride, self.bias),
+            unused_end: 0,
         };
         let kernel = match self.half {
             Half::Bf16 => "gemm_mxfp4_sm90_bf16",

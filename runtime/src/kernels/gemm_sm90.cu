@@ -19,10 +19,10 @@ struct GemmSm90Params {
 struct GemmMxfp4Params {
     CUtensorMap a;
     // Planes (repack.cu) of the first row: quants [rows, k / 32, 16 bytes], scales [rows, k / 32]. The up rows begin at
-    // `up` rows from there; rows of one part are `row_step` rows apart.
+    // `up` rows from there.
     const uint8_t* quants;
     const uint8_t* scales;
-    uint32_t up, row_step;
+    uint32_t up, unused;
     GemmShape shape;
     Epilogue epilogue;
 };
@@ -168,7 +168,7 @@ template <int BN> struct Cursor {
             n /= 2;
         }
         row_exists = column < n;
-        size_t row = (size_t)(p.shape.first_expert + tile.expert) * p.shape.expert_rows + up + (size_t)column * p.row_step;
+        size_t row = (size_t)(p.shape.first_expert + tile.expert) * p.shape.expert_rows + up + column;
         quants = p.quants + row * (p.shape.k / 2);
         scales = p.scales + row * (p.shape.k / 32);
     }

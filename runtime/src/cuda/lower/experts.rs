@@ -40,7 +40,7 @@ impl Product<'_> {
 
     fn bias(&self) -> Option<Bias> {
         let up = |bias: &Buffer| if self.paired() { bias.ptr().offset(self.n() * 4) } else { DevicePtr::NULL };
-        self.bias.map(|bias| Bias { ptr: bias.ptr(), up: up(bias), step: 1, experts: self.rows as u32 })
+        self.bias.map(|bias| Bias { ptr: bias.ptr(), up: up(bias), experts: self.rows as u32 })
     }
 
     fn grouped(&self, first: usize, experts: usize) -> Grouped {
@@ -56,7 +56,6 @@ impl Product<'_> {
             quants: planes[0],
             scales: planes[1],
             up: self.paired().then_some(self.n() as u32),
-            row_step: 1,
             n: self.n() as u32,
             k: self.matrix.arg().cols,
             bias: self.bias(),

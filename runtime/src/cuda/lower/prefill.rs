@@ -106,7 +106,7 @@ impl Lowering<'_> {
                     up: None,
                     n: rows as u32,
                     k: part.arg().cols,
-                    bias: linear.bias.as_ref().map(|bias| Bias { ptr: at(bias.ptr()), step: 1, ..Bias::default() }),
+                    bias: linear.bias.as_ref().map(|bias| Bias { ptr: at(bias.ptr()), ..Bias::default() }),
                     store: Store::F32 { residual: at(residual) },
                     out: at(out),
                     out_stride: width as u32,
@@ -145,7 +145,6 @@ impl Lowering<'_> {
             let bias = |bias: DevicePtr| Bias {
                 ptr: bias.offset(first * 4),
                 up: bias.offset((inter + first) * 4),
-                step: 1,
                 experts: 0,
             };
             let gemm = Gemm {

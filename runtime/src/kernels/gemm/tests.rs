@@ -1,6 +1,8 @@
 use super::super::testing::{self, assert_close, halves, random};
 use super::*;
+use crate::cuda::DeviceMatrix;
 use crate::nn::{Act, Glu};
+use crate::weights::WeightDtype;
 
 const H100: DeviceFacts =
     DeviceFacts { compute_capability: (9, 0), sms: 132, shared_per_block: 232_448, l2_bytes: 50 << 20 };
@@ -82,7 +84,7 @@ fn dense_products_are_their_twin() {
                     half,
                     a: HalfRows { ptr: a_d.ptr(), ..dense(tokens as u32, n as u32, k as u32).a },
                     w: HalfRows { ptr: w_d.ptr(), ..dense(tokens as u32, n as u32, k as u32).w },
-                    bias: Some(Bias { ptr: bias_d.ptr(), up: DevicePtr::NULL, step: 1, experts: 0 }),
+                    bias: Some(Bias { ptr: bias_d.ptr(), up: DevicePtr::NULL, experts: 0 }),
                     out: out.ptr(),
                     ..dense(tokens as u32, n as u32, k as u32)
                 };
@@ -139,4 +141,45 @@ fn grouped_gated_products_are_their_twin() {
         let found: Vec<f32> = found.iter().map(|x| x.to_f32()).collect();
         assert_close(&found, &expected, 1e-3, "grouped");
     }
+}
+
+#[test]
+fn mxfp4_products_are_their_twin() {
+    let Some(gpu) = testing::Gpu::get() else { return };
+    if gpu.0.facts().compute_capability != (9, 0) {
+        return;
+    }
+    let (tokens, inter, k, half) = (140, 40, 96, Half::Bf16);
+    let offsets = [0_u32, 3, 3, 140];
+    let experts = offsets.len() - 1;
+    let (a, a_bits) = halves(half, &random(1, tokens * k));
+    let matrix = crate::cpu::testing::matrix(WeightDtype::Mxfp4, experts * 2 * inter, k, &mut crate::cpu::testing::rng(5));
+    let device = DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
+    let w = matrix.to_f32().unwrap();
+    let (a_d, offsets_d) = (gpu.upload(&a_bits), gpu.upload(&offsets));
+    let expert_of = |t: usize| offsets.iter().rposition(|first| *first as usize <= t).unwrap();
+    let out = gpu.poisoned(tokens * 2 * inter);
+    let gemm = GemmMxfp4 {
+        half,
+        a: HalfRows { ptr: a_d.ptr(), rows: tokens as u32, stride: k as u32 },
+        quants: device.arg().planes[0],
+        scales: device.arg().planes[1],
+        up: None,
+        n: 2 * inter as u32,
+        k: k as u32,
+        bias: None,
+        store: Store::F32 { residual: DevicePtr::NULL },
+        out: out.ptr(),
+        out_stride: 2 * inter as u32,
+        grouped: Grouped { experts: experts as u32, first: 0, rows: 2 * inter as u32, offsets: offsets_d.ptr() },
+    };
+    gpu.run(&[gemm.launch(&gpu.0.facts()).unwrap()]);
+    let expected: Vec<f32> = (0..tokens)
+        .flat_map(|t| {
+            let w = &w[expert_of(t) * 2 * inter * k..][..2 * inter * k];
+            let a = &a[t * k..][..k];
+            w.chunks_exact(k).map(move |w| dot(a, w) as f32)
+        })
+        .collect();
+    assert_close(&gpu.download(&out), &expected, 1e-5, "mxfp4");
 }
