@@ -116,34 +116,35 @@ template <int BM, int BN> struct Tiles {
     }
 };
 
-// Two neighbouring columns of a row.
+// Two neighbouring columns of a row, the second only if it is one of the `n`.
 template <class Half>
-__device__ __forceinline__ void store_two(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
+__device__ __forceinline__ void store_halves(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
     size_t at = (size_t)row * e.out_stride + column;
-    bool both = column + 1 < n, even = at % 2 == 0;
-    if (e.store == PAIRED_HALF) {
-        Half* out = (Half*)e.out + at;
-        if (both && even) {
-            *(uint32_t*)out = HalfTraits<Half>::pack(x, y);
-        } else {
-            out[0] = HalfTraits<Half>::from(x);
-            if (both) out[1] = HalfTraits<Half>::from(y);
-        }
-        return;
-    }
-    float* out = (float*)e.out + at;
-    const float* residual = e.residual == nullptr ? nullptr : e.residual + at;
-    if (both && even) {
-        float2 v = make_float2(x, y);
-        if (residual != nullptr) {
-            float2 old = __ldcg((const float2*)residual);
-            v.x += old.x;
-            v.y += old.y;
-        }
-        *(float2*)out = v;
+    Half* out = (Half*)e.out + at;
+    if (column + 1 < n && at % 2 == 0) {
+        *(uint32_t*)out = HalfTraits<Half>::pack(x, y);
     } else {
-        out[0] = residual == nullptr ? x : __ldcg(residual) + x;
-        if (both) out[1] = residual == nullptr ? y : __ldcg(residual + 1) + y;
+        out[0] = HalfTraits<Half>::from(x);
+        if (column + 1 < n) out[1] = HalfTraits<Half>::from(y);
+    }
+}
+
+// The residual of two neighbouring columns.
+__device__ __forceinline__ float2 residual_two(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n) {
+    if (e.residual == nullptr) return make_float2(0.0f, 0.0f);
+    size_t at = (size_t)row * e.out_stride + column;
+    if (column + 1 < n && at % 2 == 0) return __ldcg((const float2*)(e.residual + at));
+    return make_float2(__ldcg(e.residual + at), column + 1 < n ? __ldcg(e.residual + at + 1) : 0.0f);
+}
+
+__device__ __forceinline__ void store_f32(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
+    size_t at = (size_t)row * e.out_stride + column;
+    float* out = (float*)e.out + at;
+    if (column + 1 < n && at % 2 == 0) {
+        *(float2*)out = make_float2(x, y);
+    } else {
+        out[0] = x;
+        if (column + 1 < n) out[1] = y;
     }
 }
 
@@ -167,9 +168,9 @@ __device__ __forceinline__ void finish_paired(const Epilogue& e, const Tile& t, 
         const float* g = acc[j];
         const float* u = acc[j + GROUPS / 2];
         if (row < t.row_end)
-            store_two<Half>(e, row, c, n, join<JOIN>(e.glu, g[0] + b.x, u[0] + b2.x), join<JOIN>(e.glu, g[1] + b.y, u[1] + b2.y));
+            store_halves<Half>(e, row, c, n, join<JOIN>(e.glu, g[0] + b.x, u[0] + b2.x), join<JOIN>(e.glu, g[1] + b.y, u[1] + b2.y));
         if (row + 8 < t.row_end)
-            store_two<Half>(e, row + 8, c, n, join<JOIN>(e.glu, g[2] + b.x, u[2] + b2.x), join<JOIN>(e.glu, g[3] + b.y, u[3] + b2.y));
+            store_halves<Half>(e, row + 8, c, n, join<JOIN>(e.glu, g[2] + b.x, u[2] + b2.x), join<JOIN>(e.glu, g[3] + b.y, u[3] + b2.y));
     }
 }
 
@@ -185,12 +186,31 @@ __device__ __forceinline__ void finish(const Epilogue& e, const Tile& t, uint32_
         else finish_paired<Half, JOIN_GELU_TANH>(e, t, n, row, acc, column, bias, bias2);
         return;
     }
+    // The residual may be where the result goes: a few groups are read before any of them is written, not one by one.
+    constexpr int AT_ONCE = 4;
 #pragma unroll
-    for (int j = 0; j < GROUPS; j++) {
-        uint32_t c = column(j);
-        if (c >= n) continue;
-        float2 b = bias_two(bias, c, n);
-        if (row < t.row_end) store_two<Half>(e, row, c, n, acc[j][0] + b.x, acc[j][1] + b.y);
-        if (row + 8 < t.row_end) store_two<Half>(e, row + 8, c, n, acc[j][2] + b.x, acc[j][3] + b.y);
+    for (int first = 0; first < GROUPS; first += AT_ONCE) {
+        float2 upper[AT_ONCE], lower[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            uint32_t c = column(first + i);
+            float2 b = c < n ? bias_two(bias, c, n) : make_float2(0.0f, 0.0f);
+            upper[i] = lower[i] = b;
+            if (c < n && row < t.row_end) {
+                float2 r = residual_two(e, row, c, n);
+                upper[i] = make_float2(b.x + r.x, b.y + r.y);
+            }
+            if (c < n && row + 8 < t.row_end) {
+                float2 r = residual_two(e, row + 8, c, n);
+                lower[i] = make_float2(b.x + r.x, b.y + r.y);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            uint32_t c = column(first + i);
+            const float* sum = acc[first + i];
+            if (c < n && row < t.row_end) store_f32(e, row, c, n, sum[0] + upper[i].x, sum[1] + upper[i].y);
+            if (c < n && row + 8 < t.row_end) store_f32(e, row + 8, c, n, sum[2] + lower[i].x, sum[3] + lower[i].y);
+        }
     }
 }

@@ -140,5 +140,5 @@ template <class Half> __device__ void gemm_mma(const GemmMmaParams& p) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma_bf16(PARAMS(GemmMmaParams)) { gemm_mma<bf16>(p); }
-extern "C" __global__ void __launch_bounds__(THREADS) gemm_mma_f16(PARAMS(GemmMmaParams)) { gemm_mma<f16>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) gemm_mma_bf16(PARAMS(GemmMmaParams)) { gemm_mma<bf16>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) gemm_mma_f16(PARAMS(GemmMmaParams)) { gemm_mma<f16>(p); }

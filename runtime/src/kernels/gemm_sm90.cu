@@ -1,7 +1,8 @@
 // The matrix product of prefill on sm_90a: wgmma fed by a ring of shared-memory stages.
 //
-// A block has three warpgroups. The first fills the ring: one thread asks the copy engine (TMA) for boxes of A and W; of
-// MXFP4 weights the whole warpgroup unpacks W into the ring instead. The two others multiply, 64 rows of the tile each.
+// A block has two warpgroups that multiply, 64 rows of the tile each, and others before them that fill the ring: for halves
+// one, of which one thread asks the copy engine (TMA) for boxes of A and W; for MXFP4 two, which unpack W into the ring by
+// turns.
 // Blocks stay and take tile after tile, so the next tile's loads run while this one is written.
 #include "gemm.cuh"
 #include "hopper.cuh"
@@ -27,7 +28,10 @@ struct GemmMxfp4Params {
     Epilogue epilogue;
 };
 
-constexpr int BM = 128, BK = 64, THREADS = 384;
+constexpr int BM = 128, BK = 64, CONSUMERS = 256;
+constexpr int THREADS = 128 + CONSUMERS;
+// Unpacking warpgroups: while one waits for its numbers the other computes.
+constexpr int UNPACKERS = 2, MXFP4_THREADS = UNPACKERS * 128 + CONSUMERS;
 constexpr uint32_t ROW_BYTES = BK * 2, A_BYTES = BM * ROW_BYTES;
 
 template <int BN> struct Ring {
@@ -76,10 +80,10 @@ __device__ __forceinline__ Ring<BN> make_ring(Fixed<BN>& fixed, uint32_t full_ar
 }
 
 // A multiplying warpgroup's work.
-template <class Half, int BN>
+template <class Half, int BN, int LOADERS>
 __device__ __forceinline__ void consume(Ring<BN> ring, const Tiles<BM, BN>& tiles, const GemmShape& shape,
                                         const Epilogue& epilogue, const uint32_t* starts) {
-    const uint32_t group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    const uint32_t group = threadIdx.x / 128 - LOADERS, warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     const uint32_t steps = (shape.k + BK - 1) / BK;
     const bool paired = epilogue.store == PAIRED_HALF;
     for (uint32_t index = blockIdx.x; index < tiles.count; index += gridDim.x) {
@@ -124,7 +128,7 @@ template <class Half, int BN> __device__ void gemm_sm90(const GemmSm90Params& p)
     tiles.init(shape, fixed.starts);
     if (threadIdx.x >= 128) {
         registers_take<BN == 256 ? 232 : 208>();
-        consume<Half, BN>(ring, tiles, shape, p.epilogue, fixed.starts);
+        consume<Half, BN, 1>(ring, tiles, shape, p.epilogue, fixed.starts);
         return;
     }
     registers_give<40>();
@@ -146,34 +150,39 @@ template <class Half, int BN> __device__ void gemm_sm90(const GemmSm90Params& p)
     }
 }
 
-// Where the unpacking warpgroup is: a step of a tile.
-template <int BN> struct Cursor {
+constexpr int MXFP4_BN = 128;
+
+// Where an unpacking warpgroup is: a step of a tile. Two neighbouring threads have a row of the stage, a block of 32 values
+// each; a thread has two rows, 64 apart.
+struct Cursor {
     uint32_t index, step, steps;
     Tile tile;
-    const uint8_t* quants;
-    const uint8_t* scales;
-    bool row_exists;
+    const uint8_t* quants[2];
+    const uint8_t* scales[2];
+    bool exists[2];
 
-    __device__ __forceinline__ bool valid(const Tiles<BM, BN>& tiles) const { return index < tiles.count; }
+    __device__ __forceinline__ bool valid(const Tiles<BM, MXFP4_BN>& tiles) const { return index < tiles.count; }
 
-    // Finds the tile and this thread's row of W in it.
-    __device__ __forceinline__ void enter(const GemmMxfp4Params& p, const Tiles<BM, BN>& tiles, const uint32_t* starts) {
+    __device__ __forceinline__ static uint32_t row(int i) { return i * 64 + threadIdx.x % 128 / 2; }
+
+    // Finds the tile and this thread's rows of W in it.
+    __device__ __forceinline__ void enter(const GemmMxfp4Params& p, const Tiles<BM, MXFP4_BN>& tiles, const uint32_t* starts) {
         if (!valid(tiles)) return;
         tile = tiles.at(p.shape, starts, index);
         bool paired = p.epilogue.store == PAIRED_HALF;
-        uint32_t half = BN / 2, r = threadIdx.x, column = tile.column + r, up = 0, n = p.shape.n;
-        if (paired) {
-            column = tile.column / 2 + r % half;
-            up = r < half ? 0 : p.up;
-            n /= 2;
+        size_t expert = (size_t)(p.shape.first_expert + tile.expert) * p.shape.expert_rows;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            // Of a pair the first 64 rows are gate, the others up.
+            uint32_t column = paired ? tile.column / 2 + row(i) % 64 : tile.column + row(i);
+            exists[i] = column < (paired ? p.shape.n / 2 : p.shape.n);
+            size_t at = expert + (paired && i == 1 ? p.up : 0) + column;
+            quants[i] = p.quants + at * (p.shape.k / 2);
+            scales[i] = p.scales + at * (p.shape.k / 32);
         }
-        row_exists = column < n;
-        size_t row = (size_t)(p.shape.first_expert + tile.expert) * p.shape.expert_rows + up + column;
-        quants = p.quants + row * (p.shape.k / 2);
-        scales = p.scales + row * (p.shape.k / 32);
     }
 
-    __device__ __forceinline__ void next(const GemmMxfp4Params& p, const Tiles<BM, BN>& tiles, const uint32_t* starts) {
+    __device__ __forceinline__ void next(const GemmMxfp4Params& p, const Tiles<BM, MXFP4_BN>& tiles, const uint32_t* starts) {
         if (++step < steps) return;
         step = 0;
         index += gridDim.x;
@@ -181,62 +190,67 @@ template <int BN> struct Cursor {
     }
 };
 
-// Two blocks of 32 values: one row of a stage.
+// A thread's two blocks of a step.
 struct Packed {
     uint4 quants[2];
     uint32_t scales[2];
 
-    __device__ __forceinline__ void load(const uint8_t* q, const uint8_t* s, uint32_t step, bool row_exists, uint32_t blocks) {
+    __device__ __forceinline__ void load(const Cursor& c, uint32_t blocks) {
+        uint32_t block = c.step * 2 + threadIdx.x % 2;
 #pragma unroll
-        for (int b = 0; b < 2; b++) {
-            uint32_t block = step * 2 + b;
-            bool exists = row_exists && block < blocks;
-            quants[b] = exists ? __ldg((const uint4*)(q + block * 16)) : make_uint4(0, 0, 0, 0);
-            scales[b] = exists ? __ldg(s + block) : 127;
+        for (int i = 0; i < 2; i++) {
+            bool exists = c.exists[i] && block < blocks;
+            quants[i] = exists ? __ldg((const uint4*)(c.quants[i] + block * 16)) : make_uint4(0, 0, 0, 0);
+            scales[i] = exists ? __ldg(c.scales[i] + block) : 127;
         }
     }
 
-    template <class Half> __device__ __forceinline__ void unpack(uint32_t row_address, uint32_t row) const {
+    template <class Half> __device__ __forceinline__ void unpack(uint32_t stage) const {
 #pragma unroll
-        for (int b = 0; b < 2; b++) {
-            Mxfp4Scale<Half> scale(scales[b]);
-            const uint32_t words[4] = {quants[b].x, quants[b].y, quants[b].z, quants[b].w};
+        for (int i = 0; i < 2; i++) {
+            Mxfp4Scale<Half> scale(scales[i]);
+            const uint32_t words[4] = {quants[i].x, quants[i].y, quants[i].z, quants[i].w}, row = Cursor::row(i);
 #pragma unroll
             for (int q = 0; q < 4; q++) {
                 uint4 v = mxfp4_word<Half>(words[q], scale);
-                asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(row_address + ((b * 4 + q) ^ (row % 8)) * 16),
-                             "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+                uint32_t chunk = (threadIdx.x % 2 * 4 + q) ^ (row % 8);
+                asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(stage + row * ROW_BYTES + chunk * 16), "r"(v.x),
+                             "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
             }
         }
     }
 };
 
 template <class Half> __device__ void gemm_mxfp4_sm90(const GemmMxfp4Params& p) {
-    constexpr int BN = 128;
-    // Steps whose blocks are on their way from memory to registers.
-    constexpr int AHEAD = 4;
-    __shared__ Fixed<BN> fixed;
+    // Steps of a warpgroup whose blocks are on their way from memory to registers.
+    constexpr int AHEAD = 3;
+    __shared__ Fixed<MXFP4_BN> fixed;
     const GemmShape& shape = p.shape;
-    Ring<BN> ring = make_ring<BN>(fixed, 1 + 4);
+    Ring<MXFP4_BN> ring = make_ring<MXFP4_BN>(fixed, 1 + 4);
     wait_for_predecessor();
     let_next_begin();
-    Tiles<BM, BN> tiles;
+    Tiles<BM, MXFP4_BN> tiles;
     tiles.init(shape, fixed.starts);
-    if (threadIdx.x >= 128) {
-        consume<Half, BN>(ring, tiles, shape, p.epilogue, fixed.starts);
+    if (threadIdx.x >= UNPACKERS * 128) {
+        consume<Half, MXFP4_BN, UNPACKERS>(ring, tiles, shape, p.epilogue, fixed.starts);
         return;
     }
-    const uint32_t blocks = shape.k / 32;
+    const uint32_t blocks = shape.k / 32, turn = threadIdx.x / 128;
     Packed packed[AHEAD];
-    Cursor<BN> load{blockIdx.x, 0, (shape.k + BK - 1) / BK}, use;
+    Cursor load{blockIdx.x, 0, (shape.k + BK - 1) / BK}, use;
+    auto skip = [&](Cursor& c, int steps) {
+        for (int i = 0; i < steps; i++)
+            if (c.valid(tiles)) c.next(p, tiles, fixed.starts);
+    };
     load.enter(p, tiles, fixed.starts);
+    skip(load, turn);
+    for (int i = 0; i < turn; i++) ring.next();
     use = load;
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-        if (load.valid(tiles)) {
-            packed[i].load(load.quants, load.scales, load.step, load.row_exists, blocks);
-            load.next(p, tiles, fixed.starts);
-        }
+        if (!load.valid(tiles)) break;
+        packed[i].load(load, blocks);
+        skip(load, UNPACKERS);
     }
     while (use.valid(tiles)) {
 #pragma unroll
@@ -244,19 +258,19 @@ template <class Half> __device__ void gemm_mxfp4_sm90(const GemmMxfp4Params& p) 
             if (!use.valid(tiles)) break;
             ring.wait_empty();
             uint32_t full = ring.full + ring.stage * 8;
-            if (threadIdx.x == 0) {
+            if (threadIdx.x % 128 == 0) {
                 barrier_expect(full, A_BYTES);
                 tma_load(ring.a(), &p.a, use.step * BK, use.tile.row, full);
             }
-            packed[i].unpack<Half>(ring.w() + threadIdx.x * ROW_BYTES, threadIdx.x);
+            packed[i].unpack<Half>(ring.w());
             fence_async_proxy();
             __syncwarp();
             if (threadIdx.x % 32 == 0) barrier_arrive(full);
-            ring.next();
-            use.next(p, tiles, fixed.starts);
+            for (int u = 0; u < UNPACKERS; u++) ring.next();
+            skip(use, UNPACKERS);
             if (load.valid(tiles)) {
-                packed[i].load(load.quants, load.scales, load.step, load.row_exists, blocks);
-                load.next(p, tiles, fixed.starts);
+                packed[i].load(load, blocks);
+                skip(load, UNPACKERS);
             }
         }
     }
@@ -282,9 +296,9 @@ KERNEL(f16, 192)
 KERNEL(f16, 256)
 #undef KERNEL
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mxfp4_sm90_bf16(PARAMS(GemmMxfp4Params)) {
+extern "C" __global__ void __launch_bounds__(MXFP4_THREADS, 1) gemm_mxfp4_sm90_bf16(PARAMS(GemmMxfp4Params)) {
     gemm_mxfp4_sm90<bf16>(p);
 }
-extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm_mxfp4_sm90_f16(PARAMS(GemmMxfp4Params)) {
+extern "C" __global__ void __launch_bounds__(MXFP4_THREADS, 1) gemm_mxfp4_sm90_f16(PARAMS(GemmMxfp4Params)) {
     gemm_mxfp4_sm90<f16>(p);
 }
