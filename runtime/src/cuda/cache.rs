@@ -26,6 +26,8 @@ pub(crate) struct DeviceCache {
     pools: Vec<Table>,
     inputs: Inputs,
     ropes: Vec<Rope>,
+    /// Tokens of each run of the step.
+    run_tokens: Vec<u32>,
     /// Results of operations.
     pub(super) arena: Buffer,
     pub(super) logits: Arc<Buffer>,
@@ -131,6 +133,7 @@ impl KvCache {
             pools,
             inputs: Inputs::new(gpu, FIRST_TOKENS, FIRST_SLOTS)?,
             ropes: Vec::new(),
+            run_tokens: Vec::new(),
             arena: Buffer::new(gpu, 0, "workspace")?,
             logits: Arc::new(Buffer::new(gpu, 0, "logits")?),
             sampled: Arc::new(Buffer::new(gpu, FIRST_SLOTS * 8, "logits")?),
@@ -192,6 +195,11 @@ impl DeviceCache {
         self.inputs.part(4)
     }
 
+    /// Tokens of each run.
+    pub(super) fn run_tokens(&self) -> &[u32] {
+        &self.run_tokens
+    }
+
     /// A layer's keys and values, the window and the chunk of its queries (0: none).
     pub(super) fn layer(&self, index: usize) -> Result<(KvArg, u32, u32)> {
         let Some(layer) = self.layers.get(index) else {
@@ -234,6 +242,7 @@ impl DeviceCache {
         }
         self.grow_pools(pools)?;
         self.grow_inputs(step.tokens.len(), step.runs.len())?;
+        self.run_tokens = step.runs.iter().map(|run| run.tokens as u32).collect();
         for (slot, run) in step.runs.iter().enumerate() {
             for (index, table) in self.pools.iter_mut().enumerate() {
                 table.send(slot, run, index)?;

@@ -1,5 +1,6 @@
 //! Kernels by name, and their launches.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_void};
 use std::sync::PoisonError;
 
@@ -7,6 +8,7 @@ use cudarc::driver::sys::{self, CUfunction_attribute as Attribute, CUresult};
 
 use super::Gpu;
 use super::driver::check;
+use super::tensor_map;
 use crate::device::DeviceError;
 use crate::kernels::{FATBINS, Launch};
 
@@ -100,7 +102,8 @@ impl Gpu {
             attrs: &raw mut attribute,
             numAttrs: u32::from(launch.pdl && self.facts().pdl()),
         };
-        let mut params: *mut c_void = launch.params.as_ptr().cast_mut().cast();
+        let params = with_tensor_maps(launch)?;
+        let mut params: *mut c_void = params.as_ptr().cast_mut().cast();
         // SAFETY: the kernel takes one struct by value, which its launch function has written whole; the driver copies it.
         // Device addresses in it are of buffers that whoever made the list keeps alive until the stream is done.
         let result = unsafe {
@@ -108,4 +111,16 @@ impl Gpu {
         };
         check(launch.kernel, result)
     }
+}
+
+/// The parameters, with the descriptions of matrices filled in.
+fn with_tensor_maps(launch: &Launch) -> Result<Cow<'_, [u8]>, DeviceError> {
+    let mut params = Cow::Borrowed(&launch.params[..]);
+    for map in &launch.tensor_maps {
+        let bytes = tensor_map::encode(map)?;
+        if let Some(place) = params.to_mut().get_mut(map.offset..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = bytes;
+        }
+    }
+    Ok(params)
 }

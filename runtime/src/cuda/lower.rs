@@ -1,5 +1,8 @@
 //! Operations to launches.
 
+mod experts;
+mod prefill;
+
 use std::sync::Arc;
 
 use super::arena::Arena;
@@ -29,6 +32,8 @@ pub(super) struct Lowering<'a> {
     pub(super) context: u32,
     /// Where the results are that have been computed.
     pub(super) places: Vec<Option<DevicePtr>>,
+    /// Where they are as 16-bit operands of tensor cores.
+    halves: Vec<Option<DevicePtr>>,
     /// First byte of the workspace.
     base: DevicePtr,
     arena: Arena,
@@ -56,6 +61,7 @@ impl<'a> Lowering<'a> {
             single,
             context,
             places: vec![None; nodes.len()],
+            halves: vec![None; nodes.len()],
             base: cache.arena.ptr(),
             arena: Arena::default(),
             ropes: Vec::new(),
@@ -82,8 +88,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn release(&mut self, id: Id) {
-        if let Some(place) = self.places[id].filter(|_| id != self.root) {
-            self.arena.free((place.0 - self.base.0) as usize);
+        for place in [self.places[id].filter(|_| id != self.root), self.halves[id]].into_iter().flatten() {
+            self.free(place);
         }
     }
 
@@ -153,7 +159,11 @@ impl<'a> Lowering<'a> {
             Op::Columns { x, start } => self.pick(id, *x, *start, DevicePtr::NULL)?,
             Op::Wanted { x } => self.pick(id, *x, 0, self.cache.wanted())?,
             Op::Append { qkv, slot, ops } => self.append(id, *qkv, slot, ops)?,
-            Op::Attend { q, slot, options } => self.attend(id, *q, slot, options)?,
+            Op::Attend { q, slot, options } => {
+                if !self.attend_many(id, *q, slot, options, false)? {
+                    self.attend(id, *q, slot, options)?;
+                }
+            }
             Op::Route { logits, options, select_bias } => {
                 self.route(id, *logits, options, select_bias.as_ref())?;
             }
@@ -181,7 +191,7 @@ impl<'a> Lowering<'a> {
 
     /// A projection of `x`, and a sum with `residual` unless that is none.
     fn project(&mut self, id: Id, x: Id, linear: &TapeLinear, residual: DevicePtr) -> Result<()> {
-        if self.fast_project(id, x, linear, None, residual)? {
+        if self.fast_project(id, x, linear, None, residual)? || self.project_many(id, x, linear, residual)? {
             return Ok(());
         }
         let x = self.value(x)?;
@@ -352,7 +362,9 @@ impl<'a> Lowering<'a> {
         (top, apply): (usize, Apply),
         residual: DevicePtr,
     ) -> Result<()> {
-        if self.fast_experts(id, [x, routes], experts, (top, apply), residual)? {
+        if self.fast_experts(id, [x, routes], experts, (top, apply), residual)?
+            || self.experts_many(id, [x, routes], experts, (top, apply), residual)?
+        {
             return Ok(());
         }
         let (x, chosen) = (self.value(x)?, self.value(routes)?);

@@ -16,6 +16,7 @@ mod memory;
 mod plan;
 mod run;
 mod tape;
+mod tensor_map;
 
 pub(crate) use ahead::greedy;
 pub(crate) use cache::DeviceCache;

@@ -8,7 +8,7 @@ pub(super) struct Order {
     /// Operations whose results are wanted.
     pub(super) live: Vec<bool>,
     /// Operations that wait for their reader: a norm for its projections, a projection for the gate, the sum or the choice
-    /// that takes it, experts for the sum, keys and values for the attention.
+    /// that takes it, experts for the sum, keys and values for the attention, attention and gates for a projection.
     pub(super) waits: Vec<bool>,
     /// For each operation those whose results nobody reads after it.
     pub(super) dies: Vec<Vec<Id>>,
@@ -74,6 +74,8 @@ fn waits(nodes: &[Node], readers: &[Id], id: Id) -> bool {
         }
         Op::Experts { .. } => one && is(|op| matches!(op, Op::Join { sign: 1.0, .. })),
         Op::Append { .. } => one && is(|op| matches!(op, Op::Attend { .. })),
+        // What only a projection reads may be written as its operands.
+        Op::Attend { .. } | Op::Glu { .. } => one && is(|op| matches!(op, Op::Linear { .. })),
         Op::Route { .. } => one && is(|op| matches!(op, Op::Experts { .. })),
         _ => false,
     }

@@ -5,16 +5,22 @@
 
 pub(crate) mod attention;
 pub(crate) mod attention_decode;
+pub(crate) mod attention_prefill;
 pub(crate) mod candidates;
 pub(crate) mod decode;
+pub(crate) mod dequantize;
 pub(crate) mod elementwise;
 pub(crate) mod embed_next;
+pub(crate) mod experts_prefill;
+pub(crate) mod gemm;
 pub(crate) mod gemv;
 pub(crate) mod linear;
 pub(crate) mod matrix;
 pub(crate) mod moe_decode;
 pub(crate) mod norm;
+pub(crate) mod norm_prefill;
 pub(crate) mod repack;
+pub(crate) mod rope_append_prefill;
 pub(crate) mod router;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -94,18 +100,54 @@ pub struct Launch {
     pub pdl: bool,
     /// The parameter struct.
     pub params: Vec<u8>,
+    /// Matrices that the kernel reads by the copy engine; their descriptions go into `params`.
+    pub tensor_maps: Vec<TensorMap>,
+}
+
+/// A matrix of 16-bit numbers as the copy engine (TMA) sees it. What lies outside is read as zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorMap {
+    /// Where in the parameters its 128 bytes belong; a multiple of 128.
+    pub offset: usize,
+    /// A multiple of 16.
+    pub address: DevicePtr,
+    /// Rows that exist.
+    pub rows: u64,
+    /// Numbers in a row.
+    pub cols: u64,
+    /// Bytes from row to row; a multiple of 16.
+    pub row_bytes: u64,
+    /// Rows of the boxes that are read, at most 256; a box is 64 numbers (128 bytes) wide.
+    pub box_rows: u32,
+    /// Of what type they are.
+    pub half: Half,
+}
+
+/// The 16-bit types that tensor cores multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Half {
+    /// The upper half of an f32.
+    Bf16,
+    /// IEEE 754 half precision.
+    F16,
 }
 
 impl Launch {
     /// A launch that may start early, without dynamic shared memory.
     pub(crate) fn new<P: NoUninit>(kernel: &'static str, grid: [u32; 3], block: u32, params: &P) -> Self {
         let params = bytemuck::bytes_of(params).to_vec();
-        Self { kernel, grid, block, shared: 0, pdl: true, params }
+        Self { kernel, grid, block, shared: 0, pdl: true, params, tensor_maps: Vec::new() }
     }
 
     /// The same with dynamic shared memory.
     #[must_use]
     pub(crate) fn shared(self, bytes: u32) -> Self {
         Self { shared: bytes, ..self }
+    }
+
+    /// The same with matrices for the copy engine.
+    #[must_use]
+    pub(crate) fn tensor_maps(self, tensor_maps: Vec<TensorMap>) -> Self {
+        Self { tensor_maps, ..self }
     }
 }

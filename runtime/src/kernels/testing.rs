@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytemuck::Pod;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::Launch;
+use super::{Half, Launch};
 use crate::cuda::{self, Buffer};
 use crate::device::ComputeDtype;
 
@@ -58,6 +58,15 @@ impl Gpu {
 pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..count).map(|_| (0..4).map(|_| rng.random_range(-1.0_f32..1.0)).sum()).collect()
+}
+
+/// Numbers rounded to a 16-bit type, and their bits.
+pub(crate) fn halves(half: Half, values: &[f32]) -> (Vec<f32>, Vec<u16>) {
+    let round = |x: &f32| match half {
+        Half::Bf16 => (half::bf16::from_f32(*x).to_f32(), half::bf16::from_f32(*x).to_bits()),
+        Half::F16 => (half::f16::from_f32(*x).to_f32(), half::f16::from_f32(*x).to_bits()),
+    };
+    values.iter().map(round).unzip()
 }
 
 /// The largest difference is at most `tolerance` of the largest expected number, and nothing is NaN.
