@@ -42,8 +42,9 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
         ];
         let report = run_on(folder, &architectures, &backend, Some(tolerance));
         worst = worst.max(report.outcome.as_ref().map_or(f64::INFINITY, |outcome| outcome.worst()));
+        // Not `print!`: each line shows at once, whatever captures the test's output.
+        writeln!(out, "{dtype} {report}").unwrap();
         if !report.passed() {
-            writeln!(out, "{dtype} {report}").unwrap();
             failed.push(report.name);
         }
     }

@@ -179,25 +179,6 @@ impl Pinned {
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes) }
     }
 
-    /// The bytes. Whoever changes them while the device may read them waits for it first.
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.bytes) }
-    }
-
-    /// Starts a copy of the first bytes to a buffer.
-    pub(crate) fn send(&self, to: &Buffer, offset: usize, bytes: usize) -> Result<(), DeviceError> {
-        to.holds(offset, bytes)?;
-        if bytes > self.bytes {
-            return Err(DeviceError::Mixed("a copy reaches beyond its pinned pages"));
-        }
-        self.gpu.bind()?;
-        // SAFETY: both ranges are whole; the caller waits before it changes the pages.
-        check("a copy to the GPU", unsafe {
-            sys::cuMemcpyHtoDAsync_v2(to.ptr.0 + offset as u64, self.data, bytes, self.gpu.stream)
-        })
-    }
-
     /// Starts a copy from a buffer into the first bytes.
     pub(crate) fn receive(&mut self, from: &Buffer, offset: usize, bytes: usize) -> Result<(), DeviceError> {
         from.holds(offset, bytes)?;
