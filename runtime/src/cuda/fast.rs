@@ -21,7 +21,7 @@ use crate::nn::{Act, Apply, Glu, KvSlot};
 pub(super) const COUNTERS: usize = 4096;
 
 impl DeviceMatrix {
-    fn weights(&self) -> Weights {
+    pub(crate) fn weights(&self) -> Weights {
         let arg = self.arg();
         Weights { dtype: self.dtype(), planes: arg.planes, rows: arg.rows, cols: arg.cols }
     }

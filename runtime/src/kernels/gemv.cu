@@ -42,7 +42,8 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 
     unsigned group = blockIdx.x + gridDim.x * warp;
     load(group, 0);
-    stage_norm_weights<W>(p.in, xs);
+    float4 norm_weights[STAGED_QUADS];
+    load_norm_weights(p.in, norm_weights, threadIdx.x);
     let_next_begin();
     wait_for_predecessor();
     float factor[TOKENS];
@@ -51,7 +52,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) factor[t] = 1.0f;
     } else {
-        stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, factor);
+        stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, norm_weights, factor);
     }
 
     // Lane r * TOKENS + t has the result of row r and token t.
@@ -123,7 +124,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 // One token: rows a warp and loads in flight by shape. Several: one shape.
 #define GEMVS(name, W)              \
     GEMV(name, W, 1, 8, 1, 512, 1)  \
-    GEMV(name, W, 1, 12, 1, 256, 3) \
+    GEMV(name, W, 1, 12, 1, 320, 2) \
     GEMV(name, W, 1, 16, 1, 512, 1) \
     GEMV(name, W, 2, 8, 1, 512, 1)  \
     GEMV(name, W, 4, 4, 1, 256, 2)  \

@@ -271,3 +271,164 @@ impl Quantized {
         Self { kernel: kernels[index], tokens: [1, 2, 4, 8][index], warps: 8, splits, blocks }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::candidates::pack;
+    use super::super::decode::Norming;
+    use super::super::testing::{Gpu, assert_close, random};
+    use super::*;
+    use crate::cpu::testing::{matrix, rng};
+    use crate::cuda::DeviceMatrix;
+
+    const FACTS: DeviceFacts =
+        DeviceFacts { compute_capability: (9, 0), sms: 132, shared_per_block: 227 << 10, l2_bytes: 50 << 20 };
+
+    fn project(dtype: WeightDtype, rows: u32, cols: u32, tokens: u32) -> Project {
+        let place = DevicePtr(256);
+        Project {
+            weights: Weights { dtype, planes: [place; 4], rows, cols },
+            input: Input::plain(place, cols, cols),
+            tokens,
+            bias: DevicePtr::NULL,
+            act: Act::Identity,
+            scale: 1.0,
+            softcap: 0.0,
+            glu: None,
+            residual: DevicePtr::NULL,
+            out: place,
+            out_stride: rows,
+            best: DevicePtr::NULL,
+        }
+    }
+
+    #[test]
+    fn broken_rows_and_other_types_are_left_to_the_plain_kernels() {
+        assert!(project(WeightDtype::BF16, 7, 40, 8).served(FACTS));
+        assert!(!project(WeightDtype::BF16, 7, 36, 1).served(FACTS));
+        assert!(!project(WeightDtype::Q5K, 7, 256, 1).served(FACTS));
+        assert!(!project(WeightDtype::Q4K, 7, 256, 9).served(FACTS));
+        assert!(!project(WeightDtype::BF16, 7, 1 << 16, 1).served(FACTS));
+        assert!(project(WeightDtype::BF16, 7, 36, 1).launches(FACTS).is_empty());
+    }
+
+    #[test]
+    fn tokens_go_in_groups_where_shared_memory_is_short() {
+        let tokens = |cols, tokens| -> Vec<u32> {
+            let launches = project(WeightDtype::BF16, 64, cols, tokens).launches(FACTS);
+            launches.iter().map(|launch| u32::from_le_bytes(*launch.params.last_chunk().unwrap())).collect()
+        };
+        assert_eq!(tokens(4096, 8), [8]);
+        assert_eq!(tokens(14_336, 8), [2, 2, 2, 2]);
+        assert_eq!(tokens(14_336, 3), [2, 1]);
+        assert_eq!(tokens(8192, 7), [4, 3]);
+        for launch in project(WeightDtype::Q6K, 64, 14_336, 8).launches(FACTS) {
+            assert!(launch.shared + FIXED_SHARED <= FACTS.shared_per_block);
+        }
+    }
+
+    /// The twin: `norm(x) Wᵀ + bias`, in f64.
+    fn dots(weights: &[f32], x: &[f32], norm: (Norming, &[f32], &[f32]), bias: &[f32], cols: usize) -> Vec<f64> {
+        let (kind, weight, shift) = norm;
+        let mut out = Vec::new();
+        for row in x.chunks_exact(cols) {
+            let mut x: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+            if kind != Norming::None {
+                let mean = if kind == Norming::Layer { x.iter().sum::<f64>() / cols as f64 } else { 0.0 };
+                let square = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / cols as f64;
+                for (i, x) in x.iter_mut().enumerate() {
+                    *x = (*x - mean) / (square + 1e-5).sqrt() * f64::from(weight[i]);
+                    if kind == Norming::Layer {
+                        *x += f64::from(shift[i]);
+                    }
+                }
+            }
+            let dot = |w: &[f32]| w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x).sum::<f64>();
+            out.extend(weights.chunks_exact(cols).zip(bias).map(|(w, bias)| dot(w) + f64::from(*bias)));
+        }
+        out
+    }
+
+    fn check(gpu: &Gpu, dtype: WeightDtype, [rows, cols, tokens]: [usize; 3], kind: Norming, glu: bool) {
+        let matrix = matrix(dtype, rows, cols, &mut rng(rows as u64));
+        let device = DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
+        let (x, bias) = (random(1, tokens * cols), random(2, rows));
+        let (weight, shift) = (random(3, cols), random(4, cols));
+        let width = if glu { rows / 2 } else { rows };
+        let residual = random(5, tokens * width);
+        let uploads = [&x, &bias, &weight, &shift, &residual].map(|values| gpu.upload(values));
+        let [x_d, bias_d, weight_d, shift_d, residual_d] = uploads.each_ref().map(|buffer| buffer.ptr());
+        let (out, best) = (gpu.poisoned(tokens * width), gpu.upload(&vec![0_u64; tokens]));
+        let shift_d = if kind == Norming::Layer { shift_d } else { DevicePtr::NULL };
+        let clamped = Glu::Clamped { alpha: 1.702, limit: 0.8, up_shift: 1.0 };
+        let project = Project {
+            weights: device.weights(),
+            input: Input::plain(x_d, cols as u32, cols as u32).normed(kind, weight_d, shift_d, 1e-5),
+            tokens: tokens as u32,
+            bias: bias_d,
+            act: Act::Identity,
+            scale: 1.0,
+            softcap: 0.0,
+            glu: glu.then_some(clamped),
+            residual: if glu { DevicePtr::NULL } else { residual_d },
+            out: out.ptr(),
+            out_stride: width as u32,
+            best: if glu { DevicePtr::NULL } else { best.ptr() },
+        };
+        let launches = project.launches(gpu.0.facts());
+        assert!(!launches.is_empty(), "{dtype} {rows} × {cols}");
+        gpu.run(&launches);
+        let dots = dots(&matrix.to_f32().unwrap(), &x, (kind, &weight, &shift), &bias, cols);
+        let expected: Vec<f32> = if glu {
+            let joined = dots.chunks_exact(rows).flat_map(|row| {
+                let pairs = row[..width].iter().zip(&row[width..]);
+                pairs.map(|(gate, up)| {
+                    let (gate, up) = (gate.min(0.8), up.clamp(-0.8, 0.8));
+                    ((up + 1.0) * gate / (1.0 + (-1.702 * gate).exp())) as f32
+                })
+            });
+            joined.collect()
+        } else {
+            dots.iter().zip(&residual).map(|(dot, residual)| (dot + f64::from(*residual)) as f32).collect()
+        };
+        let found: Vec<f32> = gpu.download(&out);
+        // Halves of activations with a power of two for each 32 against exact ones.
+        let tolerance = if device.weights().is_dense() { 5e-6 } else { 2e-3 };
+        assert_close(&found, &expected, tolerance, &format!("{dtype} {rows} × {cols}, {tokens} tokens, {kind:?}, {glu}"));
+        if !glu {
+            let keys: Vec<u64> = gpu.download(&best);
+            for (row, key) in found.chunks_exact(width).zip(keys) {
+                let greatest = row.iter().zip(0..).map(|(logit, id)| pack(*logit, id)).max();
+                assert_eq!(Some(key), greatest, "{dtype} {rows} × {cols}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_kernels_are_their_twin() {
+        let Some(gpu) = Gpu::get() else { return };
+        for dtype in WeightDtype::ALL {
+            let len = dtype.block_len().max(8);
+            if !project(dtype, 8, len as u32, 1).served(FACTS) {
+                continue;
+            }
+            let layer = if dtype.is_float() { Norming::Layer } else { Norming::None };
+            for (shape, kind) in [
+                ([1, len, 1], Norming::None),
+                ([37, 9 * len, 1], Norming::Rms),
+                ([130, 45 * len, 1], layer),
+                ([18, 5 * len, 2], Norming::Rms),
+                ([35, 3 * len, 3], layer),
+                ([64, 11 * len, 8], Norming::Rms),
+            ] {
+                check(&gpu, dtype, shape, kind, false);
+            }
+            for shape in [[2, len, 1], [38, 9 * len, 1], [66, 3 * len, 5]] {
+                check(&gpu, dtype, shape, Norming::Rms, true);
+            }
+        }
+        for shape in [[40_004, 2880, 1], [3072, 2048, 1], [300, 14_336, 1], [300, 14_336, 5]] {
+            check(&gpu, WeightDtype::BF16, shape, Norming::Rms, false);
+        }
+    }
+}

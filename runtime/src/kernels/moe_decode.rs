@@ -50,7 +50,7 @@ pub(crate) struct MoeDecode {
     pub(crate) inter: u32,
     pub(crate) hidden: u32,
     pub(crate) tokens: u32,
-    /// f32 `[tokens, top, inter]`
+    /// Room for f32 `[tokens, top, inter]`
     pub(crate) h: DevicePtr,
     /// As `out`, which it may be, or none
     pub(crate) residual: DevicePtr,
@@ -102,6 +102,8 @@ struct GateUpParams {
     up_row: u32,
     rows: u32,
     splits: u32,
+    half_scale: f32,
+    unused: u32,
     gate_bias: DevicePtr,
     up_bias: DevicePtr,
     out: DevicePtr,
@@ -121,7 +123,7 @@ struct DownParams {
     stride: u32,
     splits: u32,
     scale: f32,
-    unused: u32,
+    half_scale: f32,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -242,6 +244,19 @@ impl MoeDecode {
         Some(self.router().into_iter().chain([gate_up, down]).collect())
     }
 
+    /// What `h` is multiplied by to lie between `gate_up` and `down` as halves, where its activation bounds it and `down` can
+    /// read them; 0: it lies there as f32.
+    fn half_scale(&self) -> f32 {
+        match self.glu {
+            Glu::Clamped { limit, up_shift, .. } if self.down.dtype == WeightDtype::Mxfp4 => {
+                let bound = (limit + up_shift.abs()) * limit;
+                let exponent = (f64::from(1_u32 << 15) / bound).log2().floor();
+                if (0.0..=14.0).contains(&exponent) { exponent.exp2() as f32 } else { 0.0 }
+            }
+            _ => 0.0,
+        }
+    }
+
     fn router(&self) -> Option<Launch> {
         let Choice::Router { weights, bias, logits, .. } = self.choice else { return None };
         let (kernel, chunk) = match weights.dtype {
@@ -276,6 +291,8 @@ impl MoeDecode {
             up_row: self.inter,
             rows: 2 * self.inter,
             splits,
+            half_scale: self.half_scale(),
+            unused: 0,
             gate_bias: self.gate_up_bias,
             up_bias: self.gate_up_bias,
             out: self.h,
@@ -310,7 +327,7 @@ impl MoeDecode {
             stride: self.out_stride,
             splits,
             scale: self.scale,
-            unused: 0,
+            half_scale: self.half_scale(),
         };
         let launch = Launch::new(kernel, [self.hidden.div_ceil(16), self.tokens, 1], top * splits * WARP, &params);
         Some(launch.shared(self.down.staged_bytes(self.inter * top)))
