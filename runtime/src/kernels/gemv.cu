@@ -142,3 +142,23 @@ GEMV(gemv_f32, F32, 1, 16, 1, 512, 1)
 GEMV(gemv_f32, F32, 2, 8, 1, 512, 1)
 GEMV(gemv_f32, F32, 1, 8, 8, 256, 1)
 GEMV(gemv_f32, F32, 2, 4, 8, 256, 1)
+
+struct TakeBestParams {
+    unsigned long long* best;  // [rows]: what products left; 0 afterwards
+    uint32_t* token;           // [rows]: the first with the largest logit
+    float* largest;            // [rows]: NaN if any logit is
+    uint32_t rows;
+    uint32_t unused;
+};
+
+extern "C" __global__ void take_best(PARAMS(TakeBestParams)) {
+    let_next_begin();
+    wait_for_predecessor();
+    const uint32_t row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= p.rows) return;
+    const unsigned long long key = __ldcg(p.best + row);
+    const uint32_t order = static_cast<uint32_t>(key >> 32);
+    p.token[row] = ~static_cast<uint32_t>(key);
+    p.largest[row] = __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
+    p.best[row] = 0;
+}

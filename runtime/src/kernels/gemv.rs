@@ -29,7 +29,7 @@ pub(crate) struct Project {
     /// `[tokens]` rows `out_stride` apart
     pub(crate) out: DevicePtr,
     pub(crate) out_stride: u32,
-    /// u64 `[tokens]`: the greatest (logit, row), or none
+    /// u64 `[tokens]`, zeros before: where the greatest logit and its row go for [`TakeBest`], or none
     pub(crate) best: DevicePtr,
 }
 
@@ -47,6 +47,26 @@ struct Output {
     softcap: f32,
     glu: GluParams,
     unused: u32,
+}
+
+/// Tokens and logits out of what [`Project::best`] left.
+#[derive(Clone, Copy, Debug, NoUninit)]
+#[repr(C)]
+pub(crate) struct TakeBest {
+    /// u64 `[rows]`; 0 afterwards
+    pub(crate) best: DevicePtr,
+    /// u32 `[rows]`: the first with the largest logit
+    pub(crate) token: DevicePtr,
+    /// f32 `[rows]`: NaN if any logit is
+    pub(crate) largest: DevicePtr,
+    pub(crate) rows: u32,
+    pub(crate) unused: u32,
+}
+
+impl TakeBest {
+    pub(crate) fn launch(&self) -> Launch {
+        Launch::new("take_best", [self.rows.div_ceil(WARP), 1, 1], WARP, self)
+    }
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -274,7 +294,6 @@ impl Quantized {
 
 #[cfg(test)]
 mod tests {
-    use super::super::candidates::pack;
     use super::super::decode::Norming;
     use super::super::testing::{Gpu, assert_close, random};
     use super::*;
@@ -300,6 +319,35 @@ mod tests {
             out_stride: rows,
             best: DevicePtr::NULL,
         }
+    }
+
+    /// The twin of `logit_key`.
+    fn pack(logit: f32, token: u32) -> u64 {
+        let bits = if logit == 0.0 { 0 } else { logit.to_bits() };
+        let order = match (logit.is_nan(), bits & 0x8000_0000 != 0) {
+            (true, _) => u32::MAX,
+            (_, true) => !bits,
+            (_, false) => bits | 0x8000_0000,
+        };
+        u64::from(order) << 32 | u64::from(!token)
+    }
+
+    #[test]
+    fn keys_order_by_logit_then_by_the_lower_token() {
+        let order =
+            [(f32::NAN, 9), (f32::INFINITY, 7), (2.5, 0), (2.5, 1), (0.0, 3), (-0.0, 4), (-1.0, 0), (f32::NEG_INFINITY, 2)];
+        let keys = order.map(|(logit, token)| pack(logit, token));
+        assert!(keys.is_sorted_by(|a, b| a > b) && !keys.contains(&0), "{keys:?}");
+        let Some(gpu) = Gpu::get() else { return };
+        let (best, token, largest) = (gpu.upload(&keys), gpu.poisoned(keys.len()), gpu.poisoned(keys.len()));
+        let rows = keys.len() as u32;
+        let take = TakeBest { best: best.ptr(), token: token.ptr(), largest: largest.ptr(), rows, unused: 0 };
+        gpu.run(&[take.launch()]);
+        assert_eq!(gpu.download::<u32>(&token), order.map(|(_, token)| token));
+        let found: Vec<f32> = gpu.download(&largest);
+        let same = |(found, (logit, _)): (&f32, &(f32, u32))| found == logit || (found.is_nan() && logit.is_nan());
+        assert!(found.iter().zip(&order).all(same), "{found:?}");
+        assert_eq!(gpu.download::<u64>(&best), [0; 8]);
     }
 
     #[test]
