@@ -8,6 +8,7 @@ use super::{Buffer, Gpu, Replay};
 use crate::Result;
 use crate::kernels::DevicePtr;
 use crate::kernels::attention::{Angles, KvArg};
+use crate::kernels::decode::MOST_TOKENS;
 use crate::kv_cache::{BLOCK_SIZE, KvCache, Place, Pool, Sequence};
 use crate::nn::Frequencies;
 use crate::weights::KvLayer;
@@ -33,6 +34,8 @@ pub(crate) struct DeviceCache {
     pub(super) logits: Arc<Buffer>,
     /// The largest logit of each row: its token, then its value.
     pub(super) sampled: Arc<Buffer>,
+    /// Zeros between steps: where projections leave the largest logit of each row.
+    pub(super) best: Buffer,
     /// Zeros between kernels: blocks of attention count themselves here.
     pub(super) counters: Buffer,
     /// The launches of the last step of single tokens.
@@ -127,6 +130,8 @@ impl KvCache {
         }
         let counters = Buffer::new(gpu, COUNTERS * 4, "workspace")?;
         counters.fill(0)?;
+        let best = Buffer::new(gpu, MOST_TOKENS as usize * 8, "workspace")?;
+        best.fill(0)?;
         self.device = Some(Box::new(DeviceCache {
             gpu: Arc::clone(gpu),
             layers,
@@ -137,6 +142,7 @@ impl KvCache {
             arena: Buffer::new(gpu, 0, "workspace")?,
             logits: Arc::new(Buffer::new(gpu, 0, "logits")?),
             sampled: Arc::new(Buffer::new(gpu, FIRST_SLOTS * 8, "logits")?),
+            best,
             counters,
             replay: None,
             ahead: None,

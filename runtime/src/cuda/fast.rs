@@ -21,7 +21,7 @@ use crate::nn::{Act, Apply, Glu, KvSlot};
 pub(super) const COUNTERS: usize = 4096;
 
 impl DeviceMatrix {
-    fn weights(&self) -> Weights {
+    pub(crate) fn weights(&self) -> Weights {
         let arg = self.arg();
         Weights { dtype: self.dtype(), planes: arg.planes, rows: arg.rows, cols: arg.cols }
     }
@@ -68,6 +68,9 @@ impl Lowering<'_> {
             return Ok(false);
         }
         let input = self.input(x)?;
+        // The largest logit is found on the way.
+        let best = id == self.root && glu.is_none() && weights.len() == 1;
+        let best = if best { self.cache.best.ptr() } else { DevicePtr::NULL };
         let facts = self.cache.gpu.facts();
         let project = |weights: &Weights, column: usize, out: DevicePtr| Project {
             weights: *weights,
@@ -81,12 +84,13 @@ impl Lowering<'_> {
             residual: columns(residual, column),
             out: columns(out, column),
             out_stride: stride,
-            best: DevicePtr::NULL,
+            best,
         };
         if !weights.iter().all(|weights| project(weights, 0, DevicePtr::NULL).served(facts)) {
             return Ok(false);
         }
         let (out, mut column) = (self.out(id), 0);
+        self.best = !best.is_null();
         for weights in &weights {
             self.launches.extend(project(weights, column, out).launches(facts));
             column += weights.rows as usize;

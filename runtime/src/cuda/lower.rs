@@ -25,7 +25,9 @@ pub(super) struct Lowering<'a> {
     pub(super) nodes: &'a [Node],
     pub(super) cache: &'a DeviceCache,
     pub(super) order: Order,
-    root: Id,
+    pub(super) root: Id,
+    /// Whether the projection that gives the result has found the largest logits.
+    pub(super) best: bool,
     /// Whether every sequence has one token.
     pub(super) single: bool,
     /// No token's position is greater than this.
@@ -47,6 +49,8 @@ pub(super) struct Lowering<'a> {
 pub(super) struct Lowered {
     pub(super) launches: Vec<Launch>,
     pub(super) workspace: usize,
+    /// Whether the cache's `best` has the largest logits then.
+    pub(super) best: bool,
 }
 
 impl<'a> Lowering<'a> {
@@ -58,6 +62,7 @@ impl<'a> Lowering<'a> {
             cache,
             order: Order::new(nodes, root),
             root,
+            best: false,
             single,
             context,
             places: vec![None; nodes.len()],
@@ -75,7 +80,7 @@ impl<'a> Lowering<'a> {
                 lowering.release(dead);
             }
         }
-        Ok(Lowered { launches: lowering.launches, workspace: lowering.arena.peak() })
+        Ok(Lowered { launches: lowering.launches, workspace: lowering.arena.peak(), best: lowering.best })
     }
 
     /// Where a result is; it is computed if it has not been.

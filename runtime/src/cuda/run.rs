@@ -8,6 +8,7 @@ use super::tape::{Op, TapeOp, Value};
 use super::{Buffer, Graph, Gpu};
 use crate::Result;
 use crate::kernels::Launch;
+use crate::kernels::gemv::TakeBest;
 use crate::kernels::router::{Argmax, Next};
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::{Frequencies, Run, Want};
@@ -82,7 +83,7 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
             lowered = Lowering::run(&tape.nodes, logits.id(), device, single, context)?;
         }
         let mut launches = lowered.launches;
-        launches.extend(argmax(device, logits.tokens(), logits.width()));
+        launches.extend(argmax(device, logits.tokens(), logits.width(), lowered.best));
         gpu.launch(&launches)?;
         device.replay = None;
         // The graph alone ends with the next step's token and position.
@@ -229,16 +230,18 @@ fn embedding_rows(value: &Value) -> [usize; 2] {
     }
 }
 
-fn argmax(device: &DeviceCache, rows: usize, vocab: usize) -> Option<Launch> {
+/// The most likely tokens; `best`: the projection has found them.
+fn argmax(device: &DeviceCache, rows: usize, vocab: usize, best: bool) -> Option<Launch> {
     let token = device.sampled.ptr();
-    let argmax = Argmax {
-        logits: device.logits.ptr(),
-        token,
-        largest: token.offset(rows * 4),
-        vocab: vocab as u32,
-        unused: 0,
-    };
-    (rows > 0).then(|| argmax.launch(rows as u32))
+    let largest = token.offset(rows * 4);
+    if rows == 0 {
+        return None;
+    }
+    if best {
+        return Some(TakeBest { best: device.best.ptr(), token, largest, rows: rows as u32, unused: 0 }.launch());
+    }
+    let argmax = Argmax { logits: device.logits.ptr(), token, largest, vocab: vocab as u32, unused: 0 };
+    Some(argmax.launch(rows as u32))
 }
 
 impl DeviceCache {

@@ -111,9 +111,10 @@ __device__ __forceinline__ void prepare(const AttentionDecodeParams& p, const fl
 template <class Kv, int DIM, int WARPS>
 __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p) {
     using Element = typename Kv::Element;
-    constexpr int KEYS = DIM * WARPS > 1024 ? 16 : 32;  // a warp's at a time
+    constexpr int KEYS = DIM > 96 ? 16 : 32;          // a warp's at a time
     constexpr int KEY_CHUNKS = DIM / 32;              // 16-byte chunks of a key's row in a lane
     constexpr int VALUE_CHUNKS = (DIM + 63) / 64;     // of a value's
+    constexpr int TILES = VALUE_CHUNKS * 4;           // of 16 dimensions, some of which a row may lack
     constexpr int THREADS = WARPS * 32;
     constexpr int PADDED = DIM + 8;                   // a query's row in shared memory: no bank conflicts
     // First queries, key and value of the token, then warps' results: WARPS * 8 * (DIM + 2) numbers.
@@ -234,7 +235,7 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     uint4 q[KEY_CHUNKS];
 #pragma unroll
     for (int i = 0; i < KEY_CHUNKS; i++) q[i] = *reinterpret_cast<const uint4*>(queries + g * PADDED + (t + 4 * i) * 8);
-    float o[DIM / 16][4] = {};  // rows: dimensions, columns: heads 2t and 2t + 1
+    float o[TILES][4] = {};  // rows: dimensions, columns: heads 2t and 2t + 1
     float greatest = NEVER, sum = 0.0f;  // of head g
     while (at < end) {
         if (own && p.append && at + KEYS > position) patch(at);
@@ -275,7 +276,7 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
         }
         const float fade0 = __shfl_sync(ALL_LANES, fade, 8 * t), fade1 = __shfl_sync(ALL_LANES, fade, 8 * t + 4);
 #pragma unroll
-        for (int i = 0; i < DIM / 16; i++) {
+        for (int i = 0; i < TILES; i++) {
             o[i][0] *= fade0;
             o[i][1] *= fade1;
             o[i][2] *= fade0;
@@ -285,7 +286,7 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
         for (int h = 0; h < KEYS / 16; h++) {
             const uint32_t b0 = Kv::pack(s[2 * h][0], s[2 * h][1]), b1 = Kv::pack(s[2 * h + 1][0], s[2 * h + 1][1]);
 #pragma unroll
-            for (int i = 0; i < DIM / 16; i++) {
+            for (int i = 0; i < TILES; i++) {
                 const int c = i / 4, w = i % 4;  // chunk and its word: two dimensions
                 auto at_word = [&](const uint4& x) { return w == 0 ? x.x : w == 1 ? x.y : w == 2 ? x.z : x.w; };
                 const uint32_t v0 = at_word(v[h][0][c]), v1 = at_word(v[h][1][c]), v2 = at_word(v[h][2][c]), v3 = at_word(v[h][3][c]);
@@ -304,7 +305,7 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     float* maxima = shared + WARPS * 8 * DIM;
     float* sums = maxima + WARPS * 8;
 #pragma unroll
-    for (int i = 0; i < DIM / 16; i++) {
+    for (int i = 0; i < TILES; i++) {
         const unsigned d = (g + 8 * (i / 4)) * 8 + 2 * (i % 4);
         if (DIM % 64 != 0 && d >= DIM) continue;
         float* to = shared + (warp * 8 + 2 * t) * DIM + d;

@@ -61,47 +61,45 @@ __device__ __forceinline__ float squares(const float4& a) {
     return a.x * a.x + a.y * a.y + a.z * a.z + a.w * a.w;
 }
 
-// The norm's weights wait in the first token's place for the activations.
-template <class W>
-__device__ __forceinline__ void stage_norm_weights(const Input& in, float4* xs) {
-    if (in.norm != RMS_NORM || !in.weight) return;
-    const unsigned quads = in.k / 4, chunks = quads / W::QUADS;
-    for (unsigned j = threadIdx.x; j < quads; j += blockDim.x) {
-        xs[place<W>(j, chunks)] = __ldg(reinterpret_cast<const float4*>(in.weight) + j);
+// Quads of a row that a thread holds at once.
+constexpr int STAGED_QUADS = 4;
+
+// The thread's first quads of the norm's weights: they are on their way before the activations are complete.
+__device__ __forceinline__ void load_norm_weights(const Input& in, float4 (&weights)[STAGED_QUADS], unsigned first) {
+#pragma unroll
+    for (int n = 0; n < STAGED_QUADS; n++) {
+        const unsigned j = first + n * blockDim.x;
+        weights[n] = make_float4(1, 1, 1, 1);
+        if (in.norm == RMS_NORM && in.weight && j < in.k / 4) weights[n] = __ldg(reinterpret_cast<const float4*>(in.weight) + j);
     }
 }
 
-// Activations of TOKENS tokens to shared memory; factor[t] is what a dot product with token t still lacks. Each thread
-// touches its own quads only until the barrier at the end.
+// Activations of TOKENS tokens to shared memory; factor[t] is what a dot product with token t still lacks. `weights` are the
+// thread's first quads of the norm's weights.
 template <class W, int TOKENS>
-__device__ __forceinline__ void stage_rms(const Input& in, uint32_t tokens, float4* xs, float* scratch, float (&factor)[TOKENS]) {
+__device__ __forceinline__ void stage_rms(const Input& in, uint32_t tokens, float4* xs, float* scratch,
+                                          float4 (&weights)[STAGED_QUADS], float (&factor)[TOKENS]) {
     const unsigned quads = in.k / 4, chunks = quads / W::QUADS;
     float sums[TOKENS] = {};
-    // Several loads on their way at once: each trip to the second-level cache costs half a microsecond.
-    constexpr int BATCH = TOKENS == 1 ? 4 : 1;
-    for (unsigned first = threadIdx.x; first < quads; first += BATCH * blockDim.x) {
-        float4 x[BATCH][TOKENS];
+    for (unsigned first = threadIdx.x; first < quads; first += STAGED_QUADS * blockDim.x) {
 #pragma unroll
-        for (int n = 0; n < BATCH; n++) {
-            const unsigned j = first + n * blockDim.x;
+        for (int t = 0; t < TOKENS; t++) {
+            // Several loads on their way at once: each trip to the second-level cache costs half a microsecond.
+            float4 x[STAGED_QUADS];
 #pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
+            for (int n = 0; n < STAGED_QUADS; n++) {
+                const unsigned j = first + n * blockDim.x;
                 const bool inside = j < quads && t < tokens;
-                x[n][t] = inside ? load_activations(in.x + static_cast<size_t>(t) * in.stride, j) : make_float4(0, 0, 0, 0);
+                x[n] = inside ? load_activations(in.x + static_cast<size_t>(t) * in.stride, j) : make_float4(0, 0, 0, 0);
+            }
+#pragma unroll
+            for (int n = 0; n < STAGED_QUADS; n++) {
+                const unsigned j = first + n * blockDim.x;
+                sums[t] += squares(x[n]);
+                if (j < quads) xs[t * quads + place<W>(j, chunks)] = times(x[n], weights[n]);
             }
         }
-#pragma unroll
-        for (int n = 0; n < BATCH; n++) {
-            const unsigned j = first + n * blockDim.x;
-            if (j >= quads) break;
-            const unsigned at = place<W>(j, chunks);
-            const float4 weight = in.norm && in.weight ? xs[at] : make_float4(1, 1, 1, 1);
-#pragma unroll
-            for (int t = 0; t < TOKENS; t++) {
-                sums[t] += squares(x[n][t]);
-                xs[t * quads + at] = times(x[n][t], weight);
-            }
-        }
+        load_norm_weights(in, weights, first + STAGED_QUADS * blockDim.x);
     }
     if (in.norm == NO_NORM) {
 #pragma unroll

@@ -42,7 +42,8 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 
     unsigned group = blockIdx.x + gridDim.x * warp;
     load(group, 0);
-    stage_norm_weights<W>(p.in, xs);
+    float4 norm_weights[STAGED_QUADS];
+    load_norm_weights(p.in, norm_weights, threadIdx.x);
     let_next_begin();
     wait_for_predecessor();
     float factor[TOKENS];
@@ -51,7 +52,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 #pragma unroll
         for (int t = 0; t < TOKENS; t++) factor[t] = 1.0f;
     } else {
-        stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, factor);
+        stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, norm_weights, factor);
     }
 
     // Lane r * TOKENS + t has the result of row r and token t.
@@ -123,7 +124,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 // One token: rows a warp and loads in flight by shape. Several: one shape.
 #define GEMVS(name, W)              \
     GEMV(name, W, 1, 8, 1, 512, 1)  \
-    GEMV(name, W, 1, 12, 1, 256, 3) \
+    GEMV(name, W, 1, 12, 1, 320, 2) \
     GEMV(name, W, 1, 16, 1, 512, 1) \
     GEMV(name, W, 2, 8, 1, 512, 1)  \
     GEMV(name, W, 4, 4, 1, 256, 2)  \
@@ -141,3 +142,23 @@ GEMV(gemv_f32, F32, 1, 16, 1, 512, 1)
 GEMV(gemv_f32, F32, 2, 8, 1, 512, 1)
 GEMV(gemv_f32, F32, 1, 8, 8, 256, 1)
 GEMV(gemv_f32, F32, 2, 4, 8, 256, 1)
+
+struct TakeBestParams {
+    unsigned long long* best;  // [rows]: what products left; 0 afterwards
+    uint32_t* token;           // [rows]: the first with the largest logit
+    float* largest;            // [rows]: NaN if any logit is
+    uint32_t rows;
+    uint32_t unused;
+};
+
+extern "C" __global__ void take_best(PARAMS(TakeBestParams)) {
+    let_next_begin();
+    wait_for_predecessor();
+    const uint32_t row = blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= p.rows) return;
+    const unsigned long long key = __ldcg(p.best + row);
+    const uint32_t order = static_cast<uint32_t>(key >> 32);
+    p.token[row] = ~static_cast<uint32_t>(key);
+    p.largest[row] = __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
+    p.best[row] = 0;
+}

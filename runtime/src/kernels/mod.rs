@@ -6,11 +6,9 @@
 pub(crate) mod attention;
 pub(crate) mod attention_decode;
 pub(crate) mod attention_prefill;
-pub(crate) mod candidates;
 pub(crate) mod decode;
 pub(crate) mod dequantize;
 pub(crate) mod elementwise;
-pub(crate) mod embed_next;
 pub(crate) mod experts_prefill;
 pub(crate) mod gemm;
 pub(crate) mod gemv;

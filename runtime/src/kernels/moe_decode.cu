@@ -94,9 +94,11 @@ struct MoeGateUpParams {
     // Row of output m: m * row_step in `gate`, m * row_step + up_row in `up`; biases at the same places.
     uint32_t row_step, up_row, rows;
     uint32_t splits;      // warps that share a tile of 8 outputs
+    float half_scale;     // 0: `out` is f32; else halves, this much too large
+    uint32_t unused;
     const float* gate_bias;  // [experts][rows] or null
     const float* up_bias;
-    float* out;           // [tokens][top][inter]
+    void* out;            // [tokens][top][inter]
 };
 
 // A row of tiles a token; what the router does not decide happens before the wait.
@@ -170,7 +172,13 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
     const float weight = p.route.on_input ? factor * input_weight : factor;
     gate = gate * weight + gate_bias;
     up = up * weight + up_bias;
-    p.out[(static_cast<size_t>(token) * p.route.top + choice) * p.inter + m] = join(p.glu, gate, up);
+    const size_t place = (static_cast<size_t>(token) * p.route.top + choice) * p.inter + m;
+    const float h = join(p.glu, gate, up);
+    if (p.half_scale != 0.0f) {
+        static_cast<__half*>(p.out)[place] = __float2half(h * p.half_scale);
+    } else {
+        static_cast<float*>(p.out)[place] = h;
+    }
 }
 
 // ---- down ------------------------------------------------------------------------------------------------------------
@@ -178,14 +186,14 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
 struct MoeDownParams {
     Planes weights;       // [experts][hidden][inter]
     RouteParams route;
-    const float* h;       // [tokens][top][inter]
+    const void* h;        // [tokens][top][inter]
     const float* bias;    // [experts][hidden] or null
     const float* residual;  // [tokens][stride] or null; may be `out`
     float* out;
     uint32_t inter, hidden, stride;
     uint32_t splits;      // warps that share an expert's part of a tile
     float scale;          // of the sum, before the residual is added
-    uint32_t unused;
+    float half_scale;     // of MoeGateUpParams
 };
 
 // A block has 16 rows of every chosen expert and adds them in order: the same result every time, without atomics.
@@ -224,9 +232,14 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     wait_for_predecessor();
     const size_t at = static_cast<size_t>(token) * p.stride + row;
     const float residual = finishing && p.residual ? __ldcg(p.residual + at) : 0.0f;
-    Input in = {};
-    in.k = p.route.top * p.inter;
-    stage_batches<F, 2, false>(in, p.h + static_cast<size_t>(token) * in.k, staged<F>(shared, pitch, 0), pitch);
+    const size_t width = p.route.top * p.inter;
+    const Staged to = staged<F>(shared, pitch, 0);
+    bool halves = false;
+    if constexpr (F::HALVES == 1 && !F::NIBBLES && F::BIAS == 0.0f) {
+        halves = p.half_scale != 0.0f;
+        if (halves) stage_halves<F>(static_cast<const __half*>(p.h) + token * width, to, pitch, p.half_scale);
+    }
+    if (!halves) stage_batches<F, 2, false>(Input{}, static_cast<const float*>(p.h) + token * width, to, pitch);
     __syncthreads();
     float sums[2][1] = {};
     for (unsigned step = begin; step < end; step += AHEAD) {
@@ -259,13 +272,16 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     }
 
 MOE_GATE_UP(mxfp4, Mxfp4, 4, 2)
-MOE_GATE_UP(mxfp4, Mxfp4, 2, 3)
+MOE_GATE_UP(mxfp4, Mxfp4, 3, 3)
+MOE_GATE_UP(mxfp4, Mxfp4, 6, 1)
 MOE_GATE_UP(q4_0, Q4_0, 3, 2)
 MOE_GATE_UP(q8_0, Q8_0, 2, 2)
 MOE_GATE_UP(q4k, Q4K, 3, 2)
 MOE_GATE_UP(q6k, Q6K, 2, 2)
 MOE_DOWN(mxfp4, Mxfp4, 2, 384, 2)
 MOE_DOWN(mxfp4, Mxfp4, 3, 256, 2)
+MOE_DOWN(mxfp4, Mxfp4, 1, 384, 2)
+MOE_DOWN(mxfp4, Mxfp4, 4, 384, 1)
 MOE_DOWN(q4_0, Q4_0, 2, 384, 1)
 MOE_DOWN(q8_0, Q8_0, 1, 384, 1)
 MOE_DOWN(q4k, Q4K, 2, 384, 1)

@@ -50,7 +50,7 @@ pub(crate) struct MoeDecode {
     pub(crate) inter: u32,
     pub(crate) hidden: u32,
     pub(crate) tokens: u32,
-    /// f32 `[tokens, top, inter]`
+    /// Room for f32 `[tokens, top, inter]`
     pub(crate) h: DevicePtr,
     /// As `out`, which it may be, or none
     pub(crate) residual: DevicePtr,
@@ -102,6 +102,8 @@ struct GateUpParams {
     up_row: u32,
     rows: u32,
     splits: u32,
+    half_scale: f32,
+    unused: u32,
     gate_bias: DevicePtr,
     up_bias: DevicePtr,
     out: DevicePtr,
@@ -121,7 +123,7 @@ struct DownParams {
     stride: u32,
     splits: u32,
     scale: f32,
-    unused: u32,
+    half_scale: f32,
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -242,6 +244,19 @@ impl MoeDecode {
         Some(self.router().into_iter().chain([gate_up, down]).collect())
     }
 
+    /// What `h` is multiplied by to lie between `gate_up` and `down` as halves, where its activation bounds it and `down` can
+    /// read them; 0: it lies there as f32.
+    fn half_scale(&self) -> f32 {
+        match self.glu {
+            Glu::Clamped { limit, up_shift, .. } if self.down.dtype == WeightDtype::Mxfp4 => {
+                let bound = (limit + up_shift.abs()) * limit;
+                let exponent = (f64::from(1_u32 << 15) / bound).log2().floor();
+                if (0.0..=14.0).contains(&exponent) { exponent.exp2() as f32 } else { 0.0 }
+            }
+            _ => 0.0,
+        }
+    }
+
     fn router(&self) -> Option<Launch> {
         let Choice::Router { weights, bias, logits, .. } = self.choice else { return None };
         let (kernel, chunk) = match weights.dtype {
@@ -276,6 +291,8 @@ impl MoeDecode {
             up_row: self.inter,
             rows: 2 * self.inter,
             splits,
+            half_scale: self.half_scale(),
+            unused: 0,
             gate_bias: self.gate_up_bias,
             up_bias: self.gate_up_bias,
             out: self.h,
@@ -310,7 +327,7 @@ impl MoeDecode {
             stride: self.out_stride,
             splits,
             scale: self.scale,
-            unused: 0,
+            half_scale: self.half_scale(),
         };
         let launch = Launch::new(kernel, [self.hidden.div_ceil(16), self.tokens, 1], top * splits * WARP, &params);
         Some(launch.shared(self.down.staged_bytes(self.inter * top)))
@@ -365,5 +382,211 @@ impl MoeDecode {
         let blocks = even_grid(self.hidden.div_ceil(8), 2, facts);
         let launch = Launch::new(kernel, [blocks, self.tokens, 1], 8 * WARP, &params);
         Some(launch.shared(self.down.staged_bytes(self.inter * self.choice.top())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::Norming;
+    use super::super::testing::{Gpu, assert_close, random};
+    use super::*;
+    use crate::cpu::testing::{matrix, rng};
+    use crate::cuda::DeviceMatrix;
+    use crate::nn::Act;
+
+    #[derive(Clone, Copy, Debug)]
+    struct Case {
+        dtype: WeightDtype,
+        router: WeightDtype,
+        experts: usize,
+        inter: usize,
+        hidden: usize,
+        tokens: usize,
+        glu: Glu,
+        options: RouterOptions,
+    }
+
+    fn sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    /// Experts and weights of one token, as nn/router.rs makes them.
+    fn chosen(options: &RouterOptions, logits: &[f64]) -> Vec<(usize, f64)> {
+        let softmax = |z: &mut Vec<f64>| {
+            let most = z.iter().copied().fold(f64::MIN, f64::max);
+            z.iter_mut().for_each(|z| *z = (*z - most).exp());
+            let sum: f64 = z.iter().sum();
+            z.iter_mut().for_each(|z| *z /= sum);
+        };
+        let score = |z: &mut Vec<f64>| match options.score {
+            Score::Softmax => softmax(z),
+            Score::Sigmoid => z.iter_mut().for_each(|z| *z = sigmoid(*z)),
+            Score::SqrtSoftplus => z.iter_mut().for_each(|z| *z = z.exp().ln_1p().sqrt()),
+        };
+        let mut scores = logits.to_vec();
+        if options.over == Over::All {
+            score(&mut scores);
+        }
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        order.truncate(options.top);
+        let mut weights: Vec<f64> = order.iter().map(|expert| scores[*expert]).collect();
+        if options.over == Over::Selected {
+            score(&mut weights);
+        }
+        if options.renorm {
+            let sum: f64 = weights.iter().sum();
+            weights.iter_mut().for_each(|weight| *weight /= sum);
+        }
+        order.into_iter().zip(weights).collect()
+    }
+
+    fn dot(a: &[f32], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum()
+    }
+
+    /// Weights as f32, and biases.
+    struct Layer<'a> {
+        router: &'a [f32],
+        router_bias: &'a [f32],
+        norm: &'a [f32],
+        gate_up: &'a [f32],
+        gate_up_bias: &'a [f32],
+        down: &'a [f32],
+        down_bias: &'a [f32],
+    }
+
+    /// The twin, of one token.
+    fn moe(case: &Case, layer: &Layer, x: &[f32]) -> Vec<f32> {
+        let Case { inter, hidden, glu, options, .. } = *case;
+        let square = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / hidden as f64;
+        let factor = 1.0 / (square + 1e-5).sqrt();
+        let normed: Vec<f64> = x.iter().zip(layer.norm).map(|(x, w)| f64::from(*x) * factor * f64::from(*w)).collect();
+        let rows = layer.router.chunks_exact(hidden).zip(layer.router_bias);
+        let logits: Vec<f64> = rows.map(|(row, bias)| dot(row, &normed) + f64::from(*bias)).collect();
+        let mut out: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        for (expert, weight) in chosen(&options, &logits) {
+            let (inside, outside) = if options.apply == Apply::Input { (weight, 1.0) } else { (1.0, weight) };
+            let row = |m: usize| {
+                let row = expert * 2 * inter + m;
+                dot(&layer.gate_up[row * hidden..][..hidden], &normed) * inside + f64::from(layer.gate_up_bias[row])
+            };
+            let joined = |m: usize| {
+                let (gate, up) = (row(m), row(inter + m));
+                match glu {
+                    Glu::Act(_) => gate * sigmoid(gate) * up,
+                    Glu::Clamped { alpha, limit, up_shift } => {
+                        let gate = gate.min(limit);
+                        (up.clamp(-limit, limit) + up_shift) * gate * sigmoid(alpha * gate)
+                    }
+                }
+            };
+            let h: Vec<f64> = (0..inter).map(joined).collect();
+            for (n, out) in out.iter_mut().enumerate() {
+                let row = expert * hidden + n;
+                *out += outside * (dot(&layer.down[row * inter..][..inter], &h) + f64::from(layer.down_bias[row]));
+            }
+        }
+        out.into_iter().map(|x| x as f32).collect()
+    }
+
+    fn check(gpu: &Gpu, case: &Case) {
+        let Case { dtype, router, experts, inter, hidden, tokens, glu, options } = *case;
+        let mut rng = rng(hidden as u64);
+        let router = matrix(router, experts, hidden, &mut rng);
+        let gate_up = matrix(dtype, experts * 2 * inter, hidden, &mut rng);
+        let down = matrix(dtype, experts * hidden, inter, &mut rng);
+        let device = [&router, &gate_up, &down]
+            .map(|matrix| DeviceMatrix::upload(&gpu.0, std::slice::from_ref(matrix), "a test").unwrap());
+        let x = random(1, tokens * hidden);
+        let (router_bias, norm) = (random(2, experts), random(3, hidden));
+        let (gate_up_bias, down_bias) = (random(4, experts * 2 * inter), random(5, experts * hidden));
+        let uploads = [&x, &router_bias, &norm, &gate_up_bias, &down_bias].map(|values| gpu.upload(values));
+        let [x_d, router_bias_d, norm_d, gate_up_bias_d, down_bias_d] = uploads.each_ref().map(|buffer| buffer.ptr());
+        let (logits, h) = (gpu.poisoned(tokens * experts), gpu.poisoned(tokens * options.top * inter));
+        let out = gpu.poisoned(tokens * hidden);
+        let input = Input::plain(x_d, hidden as u32, hidden as u32).normed(Norming::Rms, norm_d, DevicePtr::NULL, 1e-5);
+        let moe_decode = MoeDecode {
+            input,
+            choice: Choice::Router {
+                weights: device[0].weights(),
+                bias: router_bias_d,
+                select_bias: DevicePtr::NULL,
+                logits: logits.ptr(),
+                options,
+            },
+            gate_up: device[1].weights(),
+            down: device[2].weights(),
+            gate_up_bias: gate_up_bias_d,
+            down_bias: down_bias_d,
+            glu,
+            inter: inter as u32,
+            hidden: hidden as u32,
+            tokens: tokens as u32,
+            h: h.ptr(),
+            residual: x_d,
+            out: out.ptr(),
+            out_stride: hidden as u32,
+            scale: 1.0,
+        };
+        gpu.run(&moe_decode.launches(gpu.0.facts()).unwrap());
+        let weights = [&router, &gate_up, &down].map(|matrix| matrix.to_f32().unwrap());
+        let layer = Layer {
+            router: &weights[0],
+            router_bias: &router_bias,
+            norm: &norm,
+            gate_up: &weights[1],
+            gate_up_bias: &gate_up_bias,
+            down: &weights[2],
+            down_bias: &down_bias,
+        };
+        let expected: Vec<f32> = x.chunks_exact(hidden).flat_map(|x| moe(case, &layer, x)).collect();
+        let tolerance = if dtype.is_float() { 2e-5 } else { 5e-3 };
+        assert_close(&gpu.download(&out), &expected, tolerance, &format!("{case:?}"));
+    }
+
+    #[test]
+    fn the_kernels_are_their_twin() {
+        let Some(gpu) = Gpu::get() else { return };
+        let clamped = Glu::Clamped { alpha: 1.702, limit: 7.0, up_shift: 1.0 };
+        let gpt_oss = RouterOptions { experts: 32, top: 4, over: Over::Selected, bias: true, ..RouterOptions::default() };
+        let renormed = RouterOptions { experts: 40, top: 8, renorm: true, bias: true, ..RouterOptions::default() };
+        let single =
+            RouterOptions { experts: 5, top: 1, score: Score::Sigmoid, apply: Apply::Input, bias: true, ..gpt_oss };
+        for dtype in WeightDtype::ALL {
+            let len = dtype.block_len().max(8);
+            let case = |options: RouterOptions, glu: Glu, tokens: usize| Case {
+                dtype,
+                router: WeightDtype::BF16,
+                experts: options.experts,
+                inter: if len > 32 { len } else { 3 * len },
+                hidden: if len > 32 { 2 * len } else { 5 * len },
+                tokens,
+                glu,
+                options,
+            };
+            if !case_is_served(dtype) {
+                continue;
+            }
+            check(&gpu, &case(gpt_oss, clamped, 1));
+            check(&gpu, &case(renormed, Act::Silu.into(), 2));
+            check(&gpu, &Case { router: WeightDtype::F32, ..case(single, Act::Silu.into(), 3) });
+        }
+        let long = Case {
+            dtype: WeightDtype::Mxfp4,
+            router: WeightDtype::BF16,
+            experts: 4,
+            inter: 2880,
+            hidden: 2880,
+            tokens: 1,
+            glu: clamped,
+            options: RouterOptions { experts: 4, ..gpt_oss },
+        };
+        check(&gpu, &long);
+    }
+
+    fn case_is_served(dtype: WeightDtype) -> bool {
+        let place = DevicePtr(256);
+        Weights { dtype, planes: [place; 4], rows: 1, cols: 256 }.served()
     }
 }

@@ -28,9 +28,10 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpDenseParams& p) {
     in.x += static_cast<size_t>(token) * in.stride;
     // Our router triggers after its own wait: the input is complete. Who else chose may have triggered before.
     if (p.route.ids) wait_for_predecessor();
-    stage_norm_weights<W>(in, xs);
+    float4 norm_weights[STAGED_QUADS];
+    load_norm_weights(in, norm_weights, threadIdx.x);
     float factor[1];
-    stage_rms<W, 1>(in, 1, xs, scratch, factor);
+    stage_rms<W, 1>(in, 1, xs, scratch, norm_weights, factor);
     wait_for_predecessor();
     let_next_begin();
     const Route route = weigh(p.route, choose(p.route, token));
@@ -92,8 +93,10 @@ __device__ __forceinline__ void moe_down(const MoeDownDenseParams& p) {
         Input in = {};
         in.x = p.h + (static_cast<size_t>(token) * p.route.top + c) * p.inter;
         in.k = p.inter;
+        float4 ones[STAGED_QUADS];
+        load_norm_weights(in, ones, threadIdx.x);
         float factor[1];
-        stage_rms<W, 1>(in, 1, xs + c * quads, scratch, factor);
+        stage_rms<W, 1>(in, 1, xs + c * quads, scratch, ones, factor);
     }
     for (unsigned row = blockIdx.x + gridDim.x * warp; row < p.hidden; row += gridDim.x * (blockDim.x / 32)) {
         float v = 0.0f;

@@ -380,6 +380,32 @@ __device__ __forceinline__ float stage_row(const Input& in, const float* x, cons
     return in.norm ? stage_batches<F, 2, true>(in, x, to, units) : stage_batches<F, 4, false>(in, x, to, units);
 }
 
+// Activations that are halves already, `scale` times too large.
+template <class F>
+__device__ __forceinline__ void stage_halves(const __half* x, const Staged& to, unsigned units, float scale) {
+    static_assert(F::HALVES == 1 && !F::NIBBLES && F::BIAS == 0.0f, "the table needs no sums");
+    constexpr int BATCH = 4;
+    for (unsigned first = threadIdx.x; first < 4 * units; first += BATCH * blockDim.x) {
+        uint4 v[BATCH];
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            const unsigned i = first + n * blockDim.x;
+            v[n] = i < 4 * units ? __ldcg(reinterpret_cast<const uint4*>(x) + i) : make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+        for (int n = 0; n < BATCH; n++) {
+            const unsigned i = first + n * blockDim.x;
+            if (i >= 4 * units) break;
+            to.chunks[i % 4 * units + i / 4] =
+                make_uint4(__byte_perm(v[n].x, v[n].z, 0x5410), __byte_perm(v[n].x, v[n].z, 0x7632),
+                           __byte_perm(v[n].y, v[n].w, 0x5410), __byte_perm(v[n].y, v[n].w, 0x7632));
+        }
+    }
+    for (unsigned unit = threadIdx.x; unit < units; unit += blockDim.x) {
+        static_cast<Unit*>(to.table)[unit] = {static_cast<float>(1 << F::FACTOR_LOG2) / scale, 0.0f};
+    }
+}
+
 // All tokens; factor[t] is what a product with token t still lacks.
 template <class F, int TOKENS>
 __device__ __forceinline__ void stage(const Input& in, uint32_t tokens, void* shared, float* scratch, float (&factor)[TOKENS]) {

@@ -395,7 +395,11 @@ fn mxfp4_is_read_packed_where_its_blocks_are() {
         let mut x = [0.0; WIDE];
         x[col] = 1.0;
         let mut out = [0.0; 2 * WIDE];
-        experts.experts[1].gate_up.project(&x, 1, &mut out).unwrap();
+        match &experts.experts {
+            Place::Host(list) => list[1].gate_up.project(&x, 1, &mut out).unwrap(),
+            #[cfg(feature = "cuda")]
+            Place::Device(_) => panic!("not on the host"),
+        }
         for row in 0..WIDE {
             assert_eq!(out[row], value(0, WIDE + row, col), "gate {row} {col}");
             assert_eq!(out[WIDE + row], value(1, WIDE + row, col), "up {row} {col}");
