@@ -119,9 +119,8 @@ template <int BM, int BN> struct Tiles {
 // Two neighbouring columns of a row, the second only if it is one of the `n`.
 template <class Half>
 __device__ __forceinline__ void store_halves(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
-    size_t at = (size_t)row * e.out_stride + column;
-    Half* out = (Half*)e.out + at;
-    if (column + 1 < n && at % 2 == 0) {
+    Half* out = (Half*)e.out + (size_t)row * e.out_stride + column;
+    if (column + 1 < n && (size_t)out % sizeof(uint32_t) == 0) {
         *(uint32_t*)out = HalfTraits<Half>::pack(x, y);
     } else {
         out[0] = HalfTraits<Half>::from(x);
@@ -132,15 +131,14 @@ __device__ __forceinline__ void store_halves(const Epilogue& e, uint32_t row, ui
 // The residual of two neighbouring columns.
 __device__ __forceinline__ float2 residual_two(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n) {
     if (e.residual == nullptr) return make_float2(0.0f, 0.0f);
-    size_t at = (size_t)row * e.out_stride + column;
-    if (column + 1 < n && at % 2 == 0) return __ldcg((const float2*)(e.residual + at));
-    return make_float2(__ldcg(e.residual + at), column + 1 < n ? __ldcg(e.residual + at + 1) : 0.0f);
+    const float* at = e.residual + (size_t)row * e.out_stride + column;
+    if (column + 1 < n && (size_t)at % sizeof(float2) == 0) return __ldcg((const float2*)at);
+    return make_float2(__ldcg(at), column + 1 < n ? __ldcg(at + 1) : 0.0f);
 }
 
 __device__ __forceinline__ void store_f32(const Epilogue& e, uint32_t row, uint32_t column, uint32_t n, float x, float y) {
-    size_t at = (size_t)row * e.out_stride + column;
-    float* out = (float*)e.out + at;
-    if (column + 1 < n && at % 2 == 0) {
+    float* out = (float*)e.out + (size_t)row * e.out_stride + column;
+    if (column + 1 < n && (size_t)out % sizeof(float2) == 0) {
         *(float2*)out = make_float2(x, y);
     } else {
         out[0] = x;
