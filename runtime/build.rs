@@ -53,7 +53,10 @@ fn kernels() -> Result<(), Box<dyn Error>> {
     }
     let todo = Mutex::new(sources.iter());
     let failed = Mutex::new(Vec::new());
-    let jobs: usize = env::var("NUM_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(1);
+    let jobs: usize = env::var("NUM_JOBS")
+        .ok()
+        .and_then(|jobs| jobs.parse().ok())
+        .unwrap_or(1);
     thread::scope(|scope| {
         for _ in 0..jobs.min(sources.len()) {
             scope.spawn(|| {
@@ -67,20 +70,30 @@ fn kernels() -> Result<(), Box<dyn Error>> {
             });
         }
     });
-    if let Some(error) = failed.into_inner().ok().and_then(|failed| failed.into_iter().next()) {
+    if let Some(error) = failed
+        .into_inner()
+        .ok()
+        .and_then(|failed| failed.into_iter().next())
+    {
         return Err(error.into());
     }
     let mut list = String::from("&[\n");
     for source in &sources {
         let stem = stem(source);
-        writeln!(list, "    ({stem:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{stem}.fatbin\"))),")?;
+        writeln!(
+            list,
+            "    ({stem:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{stem}.fatbin\"))),"
+        )?;
     }
     list.push(']');
     Ok(fs::write(out.join("fatbins.rs"), list)?)
 }
 
 fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The compiler and how it is called.
@@ -99,22 +112,42 @@ impl Nvcc {
             };
             flags.push(gencode);
         }
-        Ok(Self { path: find()?, flags })
+        Ok(Self {
+            path: find()?,
+            flags,
+        })
     }
 
     /// Unless an earlier build has made the same.
-    fn compile(&self, source: &Path, out: &Path, mut hasher: DefaultHasher) -> Result<(), Box<dyn Error>> {
+    fn compile(
+        &self,
+        source: &Path,
+        out: &Path,
+        mut hasher: DefaultHasher,
+    ) -> Result<(), Box<dyn Error>> {
         let stem = stem(source);
         fs::read(source)?.hash(&mut hasher);
         let stamp = hasher.finish().to_string();
-        let (fatbin, stamped) = (out.join(format!("{stem}.fatbin")), out.join(format!("{stem}.stamp")));
+        let (fatbin, stamped) = (
+            out.join(format!("{stem}.fatbin")),
+            out.join(format!("{stem}.stamp")),
+        );
         if fatbin.exists() && fs::read_to_string(&stamped).is_ok_and(|old| old == stamp) {
             return Ok(());
         }
-        let output = Command::new(&self.path).args(&self.flags).arg("-o").arg(&fatbin).arg(source).output()?;
+        let output = Command::new(&self.path)
+            .args(&self.flags)
+            .arg("-o")
+            .arg(&fatbin)
+            .arg(source)
+            .output()?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr).replace('\n', "\ncargo::error=");
-            return Err(format!("{} does not compile:\ncargo::error={text}", source.display()).into());
+            return Err(format!(
+                "{} does not compile:\ncargo::error={text}",
+                source.display()
+            )
+            .into());
         }
         Ok(fs::write(stamped, stamp)?)
     }
@@ -125,13 +158,16 @@ fn find() -> Result<PathBuf, Box<dyn Error>> {
     let given = |path: OsString| Some(PathBuf::from(path)).filter(|path| path.is_file());
     let on_path = || {
         let paths = env::var_os("PATH")?;
-        env::split_paths(&paths).map(|folder| folder.join("nvcc")).find(|nvcc| nvcc.is_file())
+        env::split_paths(&paths)
+            .map(|folder| folder.join("nvcc"))
+            .find(|nvcc| nvcc.is_file())
     };
     if let Some(nvcc) = env::var_os("NVCC") {
         let text = nvcc.to_string_lossy().into_owned();
         return given(nvcc).ok_or_else(|| format!("NVCC is {text}, which is no file").into());
     }
-    let home = env::var_os("CUDA_HOME").and_then(|home| given(Path::new(&home).join("bin/nvcc").into()));
+    let home =
+        env::var_os("CUDA_HOME").and_then(|home| given(Path::new(&home).join("bin/nvcc").into()));
     home.or_else(on_path).ok_or_else(|| {
         "the feature `cuda` needs nvcc of CUDA 13: set NVCC or CUDA_HOME, or get one with: eval \"$(tools/cuda-toolkit.sh)\"".into()
     })

@@ -65,7 +65,12 @@ pub(crate) struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeviceArgs {
     /// Device: auto (a GPU where this program and the machine have one that the model fits), cpu, cuda or cuda:N.
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "INFERNO_DEVICE")]
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "auto",
+        env = "INFERNO_DEVICE"
+    )]
     pub(crate) device: DeviceChoice,
 
     /// Type of keys, values and tensor-core operands on a GPU: auto, bf16, f16, or f32 for exact results.
@@ -90,11 +95,15 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         ("B", 1),
     ];
     let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
-    let (number, factor) = unit.map_or((text, 1), |(unit, factor)| (&text[..text.len() - unit.len()], *factor));
+    let (number, factor) = unit.map_or((text, 1), |(unit, factor)| {
+        (&text[..text.len() - unit.len()], *factor)
+    });
     let number: Option<f64> = number.trim().parse().ok();
     match number.map(|number| number * factor as f64) {
         Some(bytes) if (1.0..1e18).contains(&bytes) => Ok(bytes as u64),
-        _ => Err(format!("`{text}` is no amount of memory such as 16GiB or 500MB")),
+        _ => Err(format!(
+            "`{text}` is no amount of memory such as 16GiB or 500MB"
+        )),
     }
 }
 

@@ -87,7 +87,9 @@ impl FromStr for ComputeDtype {
             "auto" | "bf16" => Ok(Self::Bf16),
             "f16" => Ok(Self::F16),
             "f32" => Ok(Self::F32),
-            _ => Err(format!("`{word}` is no type to compute in: auto, bf16, f16 or f32")),
+            _ => Err(format!(
+                "`{word}` is no type to compute in: auto, bf16, f16 or f32"
+            )),
         }
     }
 }
@@ -137,7 +139,9 @@ pub enum DeviceError {
         count: usize,
     },
     /// The GPU is older than the kernels.
-    #[error("{name} has compute capability {major}.{minor}, and the kernels need 8.0 or newer; use --device cpu")]
+    #[error(
+        "{name} has compute capability {major}.{minor}, and the kernels need 8.0 or newer; use --device cpu"
+    )]
     OldDevice {
         /// Its name.
         name: String,
@@ -147,7 +151,9 @@ pub enum DeviceError {
         minor: u32,
     },
     /// An allocation failed.
-    #[error("out of GPU memory: {what} needs {wanted}, and {free} of {total} are free; use a smaller --context or model")]
+    #[error(
+        "out of GPU memory: {what} needs {wanted}, and {free} of {total} are free; use a smaller --context or model"
+    )]
     OutOfMemory {
         /// What it was for.
         what: String,

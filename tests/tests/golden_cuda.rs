@@ -41,7 +41,12 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
             specs::small::ARCHITECTURES,
         ];
         let report = run_on(folder, &architectures, &backend, Some(tolerance));
-        worst = worst.max(report.outcome.as_ref().map_or(f64::INFINITY, |outcome| outcome.worst()));
+        worst = worst.max(
+            report
+                .outcome
+                .as_ref()
+                .map_or(f64::INFINITY, |outcome| outcome.worst()),
+        );
         // Not `print!`: each line shows at once, whatever captures the test's output.
         writeln!(out, "{dtype} {report}").unwrap();
         if !report.passed() {
@@ -49,7 +54,13 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
         }
     }
     writeln!(out, "{dtype}: {} cases, worst {worst:.1e}", cases.len()).unwrap();
-    assert!(failed.is_empty(), "{} of {} fail: {}", failed.len(), cases.len(), failed.join(", "));
+    assert!(
+        failed.is_empty(),
+        "{} of {} fail: {}",
+        failed.len(),
+        cases.len(),
+        failed.join(", ")
+    );
 }
 
 #[test]

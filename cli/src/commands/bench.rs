@@ -237,7 +237,11 @@ fn table(results: &Results) -> String {
         results.weight_bytes as f64 * results.decode_tokens_per_second / 1e9,
         results.peak_memory_bytes.map_or("unknown".into(), bytes),
         results.peak_gpu_memory_bytes.map_or(String::new(), |peak| {
-            format!("GPU memory    {} at most; estimate {}\n", bytes(peak), bytes(results.estimated_bytes))
+            format!(
+                "GPU memory    {} at most; estimate {}\n",
+                bytes(peak),
+                bytes(results.estimated_bytes)
+            )
         }),
     )
 }

@@ -40,9 +40,17 @@ struct Slot {
 impl Ahead {
     fn new(gpu: &Arc<Gpu>) -> Result<Self, DeviceError> {
         let slot = || -> Result<Slot, DeviceError> {
-            Ok(Slot { pinned: Pinned::new(gpu, RESULT)?, arrived: Event::new(gpu)? })
+            Ok(Slot {
+                pinned: Pinned::new(gpu, RESULT)?,
+                arrived: Event::new(gpu)?,
+            })
         };
-        Ok(Self { slots: [slot()?, slot()?], last: 0, begun: None, given: 0 })
+        Ok(Self {
+            slots: [slot()?, slot()?],
+            last: 0,
+            begun: None,
+            given: 0,
+        })
     }
 
     /// What runs ahead is not what comes next.
@@ -61,17 +69,30 @@ impl Ahead {
 
 /// Runs one token of a sequence and gives the most likely next one; `None` if the last step was no such step, which
 /// the caller then runs the long way.
-pub(crate) fn greedy(cache: &mut KvCache, model: usize, sequence: SequenceId, token: u32) -> Result<Option<u32>> {
+pub(crate) fn greedy(
+    cache: &mut KvCache,
+    model: usize,
+    sequence: SequenceId,
+    token: u32,
+) -> Result<Option<u32>> {
     let start = cache.len(sequence);
-    let Some(device) = cache.device.as_mut() else { return Ok(None) };
+    let Some(device) = cache.device.as_mut() else {
+        return Ok(None);
+    };
     let ahead = device.ahead.as_mut();
     let running = device.replay.is_some()
-        && ahead.is_some_and(|ahead| ahead.begun.take() == Some((sequence, start)) && ahead.given == token);
+        && ahead.is_some_and(|ahead| {
+            ahead.begun.take() == Some((sequence, start)) && ahead.given == token
+        });
     if running {
         cache.commit([(sequence, 1)].into_iter());
     } else {
         let tokens = [token];
-        let run = Run { sequence, tokens: &tokens, logits: Want::Last };
+        let run = Run {
+            sequence,
+            tokens: &tokens,
+            logits: Want::Last,
+        };
         if run::replay(cache, model, &[run])?.is_none() {
             return Ok(None);
         }
@@ -104,11 +125,19 @@ fn begin_next(cache: &mut KvCache, sequence: SequenceId) -> Result<()> {
     })
 }
 
-fn with<T>(cache: &mut KvCache, f: impl FnOnce(&Arc<Gpu>, &mut Ahead, &Buffer) -> Result<T>) -> Result<T> {
+fn with<T>(
+    cache: &mut KvCache,
+    f: impl FnOnce(&Arc<Gpu>, &mut Ahead, &Buffer) -> Result<T>,
+) -> Result<T> {
     let Some(device) = cache.device.as_deref_mut() else {
         return crate::nn::shape_error("the KV cache is on no GPU");
     };
-    let DeviceCache { gpu, ahead, sampled, .. } = device;
+    let DeviceCache {
+        gpu,
+        ahead,
+        sampled,
+        ..
+    } = device;
     let ahead = match ahead {
         Some(ahead) => ahead,
         None => ahead.insert(Ahead::new(gpu)?),
@@ -134,14 +163,21 @@ impl Event {
         let mut event = std::ptr::null_mut();
         let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: a valid place, a current context.
-        check("cuEventCreate", unsafe { sys::cuEventCreate(&raw mut event, flags) })?;
-        Ok(Self { gpu: Arc::clone(gpu), event })
+        check("cuEventCreate", unsafe {
+            sys::cuEventCreate(&raw mut event, flags)
+        })?;
+        Ok(Self {
+            gpu: Arc::clone(gpu),
+            event,
+        })
     }
 
     fn record(&self) -> Result<(), DeviceError> {
         self.gpu.bind()?;
         // SAFETY: an event and the stream of one context.
-        check("cuEventRecord", unsafe { sys::cuEventRecord(self.event, self.gpu.stream) })
+        check("cuEventRecord", unsafe {
+            sys::cuEventRecord(self.event, self.gpu.stream)
+        })
     }
 
     fn wait(&self) -> Result<(), DeviceError> {

@@ -50,7 +50,10 @@ mod tests {
         let (a, b, c) = (arena.take(1000), arena.take(10), arena.take(300));
         assert_eq!((a, b, c), (0, 1024, 1280));
         arena.free(a);
-        assert_eq!((arena.take(600), arena.take(300), arena.take(100)), (0, 1792, 768));
+        assert_eq!(
+            (arena.take(600), arena.take(300), arena.take(100)),
+            (0, 1792, 768)
+        );
         assert_eq!(arena.peak(), 2304);
     }
 

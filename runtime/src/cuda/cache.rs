@@ -115,7 +115,12 @@ impl KvCache {
             let blocks = first_blocks(pool);
             let stride = pool.limit();
             let device = Buffer::new(gpu, FIRST_SLOTS * stride * 4, "block tables")?;
-            pools.push(Table { blocks, device, sent: vec![u32::MAX; FIRST_SLOTS * stride], stride });
+            pools.push(Table {
+                blocks,
+                device,
+                sent: vec![u32::MAX; FIRST_SLOTS * stride],
+                stride,
+            });
         }
         let mut layers = Vec::new();
         for (place, shape) in self.places.iter().zip(&self.layers) {
@@ -154,20 +159,27 @@ impl KvCache {
 /// Blocks to begin with: all, or what a window and a chunk of a prompt need.
 fn first_blocks(pool: &Pool) -> usize {
     let reach = pool.reach.window.into_iter().chain(pool.reach.chunk).min();
-    let needed = reach.map_or(usize::MAX, |reach| reach.saturating_add(CHUNK) / BLOCK_SIZE + 2);
+    let needed = reach.map_or(usize::MAX, |reach| {
+        reach.saturating_add(CHUNK) / BLOCK_SIZE + 2
+    });
     needed.min(pool.limit())
 }
 
 impl Layer {
     fn bytes(gpu: &Gpu, shape: &KvLayer, blocks: usize) -> [usize; 2] {
-        [shape.k_dim, shape.v_dim].map(|dim| blocks * shape.heads * BLOCK_SIZE * dim * gpu.dtype().bytes())
+        [shape.k_dim, shape.v_dim]
+            .map(|dim| blocks * shape.heads * BLOCK_SIZE * dim * gpu.dtype().bytes())
     }
 }
 
 impl Inputs {
     fn new(gpu: &Arc<Gpu>, tokens: usize, slots: usize) -> Result<Self> {
         let device = Buffer::new(gpu, (4 * tokens + 4 * slots) * 4, "a step's inputs")?;
-        Ok(Self { device, tokens, slots })
+        Ok(Self {
+            device,
+            tokens,
+            slots,
+        })
     }
 
     fn part(&self, index: usize) -> DevicePtr {
@@ -209,7 +221,9 @@ impl DeviceCache {
     /// A layer's keys and values, the window and the chunk of its queries (0: none).
     pub(super) fn layer(&self, index: usize) -> Result<(KvArg, u32, u32)> {
         let Some(layer) = self.layers.get(index) else {
-            return crate::nn::shape_error("the KV cache was made for another model: it has fewer layers");
+            return crate::nn::shape_error(
+                "the KV cache was made for another model: it has fewer layers",
+            );
         };
         let table = &self.pools[layer.place.pool];
         let arg = KvArg {
@@ -221,13 +235,17 @@ impl DeviceCache {
             k_dim: layer.shape.k_dim as u32,
             v_dim: layer.shape.v_dim as u32,
         };
-        let limit = |limit: Option<usize>| limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(0));
+        let limit =
+            |limit: Option<usize>| limit.map_or(0, |limit| u32::try_from(limit).unwrap_or(0));
         Ok((arg, limit(layer.shape.window), limit(layer.shape.chunk)))
     }
 
     /// The cosines, the sines and the pairs of a rotation, and the launch that makes them.
     pub(super) fn rope(&self, frequencies: &Arc<Frequencies>) -> Option<Angles> {
-        let rope = self.ropes.iter().find(|rope| Arc::ptr_eq(&rope.frequencies, frequencies))?;
+        let rope = self
+            .ropes
+            .iter()
+            .find(|rope| Arc::ptr_eq(&rope.frequencies, frequencies))?;
         Some(Angles {
             frequencies: rope.table.ptr(),
             positions: self.positions(),
@@ -242,7 +260,12 @@ impl DeviceCache {
     }
 
     /// Sends a step's inputs and makes room for its keys and values.
-    pub(super) fn prepare(&mut self, pools: &[Pool], step: StepInputs, ropes: &[Arc<Frequencies>]) -> Result<()> {
+    pub(super) fn prepare(
+        &mut self,
+        pools: &[Pool],
+        step: StepInputs,
+        ropes: &[Arc<Frequencies>],
+    ) -> Result<()> {
         if let Some(ahead) = &mut self.ahead {
             ahead.forget();
         }
@@ -264,7 +287,10 @@ impl DeviceCache {
     /// Makes room for one more token of the sequence in slot 0, whose other inputs the device has already.
     pub(super) fn prepare_next(&mut self, pools: &[Pool], run: &SlotRun) -> Result<()> {
         self.grow_pools(pools)?;
-        self.pools.iter_mut().enumerate().try_for_each(|(index, table)| table.send(0, run, index))
+        self.pools
+            .iter_mut()
+            .enumerate()
+            .try_for_each(|(index, table)| table.send(0, run, index))
     }
 
     fn grow_pools(&mut self, pools: &[Pool]) -> Result<()> {
@@ -274,7 +300,11 @@ impl DeviceCache {
                 continue;
             }
             let blocks = needed.max(2 * have).min(pool.limit());
-            for layer in self.layers.iter_mut().filter(|layer| layer.place.pool == index) {
+            for layer in self
+                .layers
+                .iter_mut()
+                .filter(|layer| layer.place.pool == index)
+            {
                 let [k, v] = Layer::bytes(&self.gpu, &layer.shape, blocks);
                 for (old, bytes) in [(&mut layer.k, k), (&mut layer.v, v)] {
                     let new = Buffer::new(&self.gpu, bytes, "the KV cache")?;
@@ -326,9 +356,15 @@ impl DeviceCache {
 
     fn send_rope(&mut self, frequencies: &Arc<Frequencies>, step: StepInputs) -> Result<()> {
         let opened: Vec<usize> = step.runs.iter().map(|run| run.sequence.opened).collect();
-        let known = self.ropes.iter_mut().find(|rope| Arc::ptr_eq(&rope.frequencies, frequencies));
+        let known = self
+            .ropes
+            .iter_mut()
+            .find(|rope| Arc::ptr_eq(&rope.frequencies, frequencies));
         let rows = |opened: &[usize]| -> Vec<f32> {
-            opened.iter().flat_map(|length| frequencies.for_length(*length)).collect()
+            opened
+                .iter()
+                .flat_map(|length| frequencies.for_length(*length))
+                .collect()
         };
         if let Some(rope) = known {
             if rope.opened != opened {
@@ -382,12 +418,18 @@ impl DeviceCache {
 impl Table {
     /// Sends what has changed of a slot's row.
     fn send(&mut self, slot: usize, run: &SlotRun, pool: usize) -> Result<()> {
-        let Some(blocks) = run.sequence.tables.get(pool) else { return Ok(()) };
-        let end = (run.start + run.tokens).div_ceil(BLOCK_SIZE).min(self.stride);
+        let Some(blocks) = run.sequence.tables.get(pool) else {
+            return Ok(());
+        };
+        let end = (run.start + run.tokens)
+            .div_ceil(BLOCK_SIZE)
+            .min(self.stride);
         let row = &mut self.sent[slot * self.stride..][..self.stride];
         let mut changed: Option<(usize, usize)> = None;
         for index in blocks.first_block()..end {
-            let Some(block) = blocks.block(index) else { continue };
+            let Some(block) = blocks.block(index) else {
+                continue;
+            };
             let block = block as u32;
             if row[index] != block {
                 row[index] = block;
@@ -395,7 +437,8 @@ impl Table {
             }
         }
         if let Some((first, end)) = changed {
-            self.device.write((slot * self.stride + first) * 4, &row[first..end])?;
+            self.device
+                .write((slot * self.stride + first) * 4, &row[first..end])?;
         }
         Ok(())
     }

@@ -24,7 +24,9 @@ pub(super) fn check(call: &'static str, result: CUresult) -> Result<(), DeviceEr
     let found = unsafe { sys::cuGetErrorString(result, &raw mut text) };
     let message = if found == CUresult::CUDA_SUCCESS && !text.is_null() {
         // SAFETY: the driver's strings are static and end with a zero.
-        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned()
     } else {
         format!("{result:?}")
     };
@@ -45,10 +47,16 @@ fn init() -> Result<(), DeviceError> {
     check("cuInit", started)?;
     let mut version = 0;
     // SAFETY: `version` is a valid place.
-    check("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut version) })?;
+    check("cuDriverGetVersion", unsafe {
+        sys::cuDriverGetVersion(&raw mut version)
+    })?;
     if version < NEEDED.0 {
         let found = format!("{}.{}", version / 1000, version % 1000 / 10);
-        return Err(DeviceError::OldDriver { found, needed: NEEDED.1, driver: NEEDED.2 });
+        return Err(DeviceError::OldDriver {
+            found,
+            needed: NEEDED.1,
+            driver: NEEDED.2,
+        });
     }
     Ok(())
 }
@@ -78,7 +86,10 @@ pub fn devices() -> Result<Vec<DeviceInfo>, DeviceError> {
     // SAFETY: valid places, an initialized driver.
     unsafe {
         check("cuDeviceGetCount", sys::cuDeviceGetCount(&raw mut count))?;
-        check("cuDriverGetVersion", sys::cuDriverGetVersion(&raw mut version))?;
+        check(
+            "cuDriverGetVersion",
+            sys::cuDriverGetVersion(&raw mut version),
+        )?;
     }
     let version = version.unsigned_abs();
     (0..count)
@@ -103,22 +114,32 @@ impl Device {
     fn get(ordinal: c_int) -> Result<Self, DeviceError> {
         let mut device = 0;
         // SAFETY: a valid place, an initialized driver.
-        check("cuDeviceGet", unsafe { sys::cuDeviceGet(&raw mut device, ordinal) })?;
+        check("cuDeviceGet", unsafe {
+            sys::cuDeviceGet(&raw mut device, ordinal)
+        })?;
         Ok(Self(device))
     }
 
     fn name(self) -> Result<String, DeviceError> {
         let mut text = [0; 256];
         // SAFETY: the driver writes at most the length given, ending with a zero.
-        check("cuDeviceGetName", unsafe { sys::cuDeviceGetName(text.as_mut_ptr(), 256, self.0) })?;
-        let bytes: Vec<u8> = text.iter().take_while(|c| **c != 0).map(|c| c.cast_unsigned()).collect();
+        check("cuDeviceGetName", unsafe {
+            sys::cuDeviceGetName(text.as_mut_ptr(), 256, self.0)
+        })?;
+        let bytes: Vec<u8> = text
+            .iter()
+            .take_while(|c| **c != 0)
+            .map(|c| c.cast_unsigned())
+            .collect();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn memory(self) -> Result<u64, DeviceError> {
         let mut bytes = 0;
         // SAFETY: a valid place.
-        check("cuDeviceTotalMem", unsafe { sys::cuDeviceTotalMem_v2(&raw mut bytes, self.0) })?;
+        check("cuDeviceTotalMem", unsafe {
+            sys::cuDeviceTotalMem_v2(&raw mut bytes, self.0)
+        })?;
         Ok(bytes as u64)
     }
 
@@ -178,7 +199,9 @@ impl Gpu {
         init()?;
         let mut count = 0;
         // SAFETY: a valid place, an initialized driver.
-        check("cuDeviceGetCount", unsafe { sys::cuDeviceGetCount(&raw mut count) })?;
+        check("cuDeviceGetCount", unsafe {
+            sys::cuDeviceGetCount(&raw mut count)
+        })?;
         let count = count.unsigned_abs() as usize;
         let ordinal = c_int::try_from(index).ok().filter(|_| index < count);
         let device = Device::get(ordinal.ok_or(DeviceError::NoDevice { index, count })?)?;
@@ -207,7 +230,9 @@ impl Gpu {
         gpu.bind()?;
         let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: a valid place, a current context.
-        check("cuStreamCreate", unsafe { sys::cuStreamCreate(&raw mut gpu.stream, flags) })?;
+        check("cuStreamCreate", unsafe {
+            sys::cuStreamCreate(&raw mut gpu.stream, flags)
+        })?;
         gpu.load_modules()?;
         Ok(Arc::new(gpu))
     }
@@ -215,7 +240,9 @@ impl Gpu {
     /// Makes the context current on this thread.
     pub(super) fn bind(&self) -> Result<(), DeviceError> {
         // SAFETY: the context lives as long as `self`.
-        check("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.context) })
+        check("cuCtxSetCurrent", unsafe {
+            sys::cuCtxSetCurrent(self.context)
+        })
     }
 
     /// Its name.
@@ -273,6 +300,9 @@ impl Drop for Gpu {
 
 impl std::fmt::Debug for Gpu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gpu").field("name", &self.name).field("dtype", &self.dtype).finish_non_exhaustive()
+        f.debug_struct("Gpu")
+            .field("name", &self.name)
+            .field("dtype", &self.dtype)
+            .finish_non_exhaustive()
     }
 }

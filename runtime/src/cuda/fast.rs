@@ -23,7 +23,12 @@ pub(super) const COUNTERS: usize = 4096;
 impl DeviceMatrix {
     pub(crate) fn weights(&self) -> Weights {
         let arg = self.arg();
-        Weights { dtype: self.dtype(), planes: arg.planes, rows: arg.rows, cols: arg.cols }
+        Weights {
+            dtype: self.dtype(),
+            planes: arg.planes,
+            rows: arg.rows,
+            cols: arg.cols,
+        }
     }
 }
 
@@ -45,9 +50,18 @@ impl Lowering<'_> {
             && self.is_waiting(x)
             && (norm.centred || norm.bias.is_none())
         {
-            let kind = if norm.centred { Norming::Layer } else { Norming::Rms };
+            let kind = if norm.centred {
+                Norming::Layer
+            } else {
+                Norming::Rms
+            };
             let plain = Input::plain(self.value(*raw)?, width, width);
-            return Ok(plain.normed(kind, ptr(norm.weight.as_ref()), ptr(norm.bias.as_ref()), norm.eps));
+            return Ok(plain.normed(
+                kind,
+                ptr(norm.weight.as_ref()),
+                ptr(norm.bias.as_ref()),
+                norm.eps,
+            ));
         }
         Ok(Input::plain(self.value(x)?, width, width))
     }
@@ -64,13 +78,22 @@ impl Lowering<'_> {
         let (tokens, stride) = (self.nodes[id].tokens as u32, self.nodes[id].width as u32);
         let weights: Vec<Weights> = linear.parts.iter().map(DeviceMatrix::weights).collect();
         let joined = glu.is_some() && weights.len() != 1;
-        if tokens > MOST_TOKENS || joined || !weights.iter().all(|weights| weights.served() && self.may_use(weights)) {
+        if tokens > MOST_TOKENS
+            || joined
+            || !weights
+                .iter()
+                .all(|weights| weights.served() && self.may_use(weights))
+        {
             return Ok(false);
         }
         let input = self.input(x)?;
         // The largest logit is found on the way.
         let best = id == self.root && glu.is_none() && weights.len() == 1;
-        let best = if best { self.cache.best.ptr() } else { DevicePtr::NULL };
+        let best = if best {
+            self.cache.best.ptr()
+        } else {
+            DevicePtr::NULL
+        };
         let facts = self.cache.gpu.facts();
         let project = |weights: &Weights, column: usize, out: DevicePtr| Project {
             weights: *weights,
@@ -86,24 +109,36 @@ impl Lowering<'_> {
             out_stride: stride,
             best,
         };
-        if !weights.iter().all(|weights| project(weights, 0, DevicePtr::NULL).served(facts)) {
+        if !weights
+            .iter()
+            .all(|weights| project(weights, 0, DevicePtr::NULL).served(facts))
+        {
             return Ok(false);
         }
         let (out, mut column) = (self.out(id), 0);
         self.best = !best.is_null();
         for weights in &weights {
-            self.launches.extend(project(weights, column, out).launches(facts));
+            self.launches
+                .extend(project(weights, column, out).launches(facts));
             column += weights.rows as usize;
         }
         Ok(true)
     }
 
     /// Attention with norm, rope and append in front.
-    pub(super) fn fast_attention(&mut self, id: Id, q: Id, slot: &KvSlot, options: &AttendOptions) -> Result<bool> {
+    pub(super) fn fast_attention(
+        &mut self,
+        id: Id,
+        q: Id,
+        slot: &KvSlot,
+        options: &AttendOptions,
+    ) -> Result<bool> {
         let nodes = self.nodes;
         let (kv, window, chunk) = self.cache.layer(slot.layer)?;
         let heads = slot.heads;
-        let Op::Append { qkv, ops, .. } = &nodes[q].op else { return Ok(false) };
+        let Op::Append { qkv, ops, .. } = &nodes[q].op else {
+            return Ok(false);
+        };
         let cache = match self.cache.gpu.dtype() {
             ComputeDtype::F32 => return Ok(false),
             ComputeDtype::Bf16 => CacheDtype::Bf16,
@@ -113,10 +148,18 @@ impl Lowering<'_> {
         if !self.single || !self.is_waiting(q) || !same || chunk != 0 || options.alibi {
             return Ok(false);
         }
-        let Some(front) = self.front(ops, heads.dim)? else { return Ok(false) };
+        let Some(front) = self.front(ops, heads.dim)? else {
+            return Ok(false);
+        };
         let (tokens, q_heads) = (nodes[id].tokens as u32, heads.q as u32);
         let (kv_heads, dim) = (heads.kv as u32, heads.dim as u32);
-        let shares = attention_decode::shares(self.context, window, tokens, [q_heads, kv_heads], self.cache.gpu.facts());
+        let shares = attention_decode::shares(
+            self.context,
+            window,
+            tokens,
+            [q_heads, kv_heads],
+            self.cache.gpu.facts(),
+        );
         let mut attention = AttentionDecode {
             qkv: self.value(*qkv)?,
             stride: nodes[*qkv].width as u32,
@@ -145,7 +188,9 @@ impl Lowering<'_> {
         if !counted || attention.launch().is_none() {
             return Ok(false);
         }
-        let partial = self.scratch(attention_decode::workspace(tokens, q_heads, kv_heads, dim, shares));
+        let partial = self.scratch(attention_decode::workspace(
+            tokens, q_heads, kv_heads, dim, shares,
+        ));
         (attention.partial, attention.out) = (partial, self.out(id));
         self.launches.extend(attention.launch());
         self.free(partial);
@@ -163,16 +208,29 @@ impl Lowering<'_> {
             _ => return Ok(None),
         };
         if let Some((q, k)) = norms {
-            let (Some(q_norm), Some(k_norm)) = (head_norm(q, dim), head_norm(k, dim)) else { return Ok(None) };
+            let (Some(q_norm), Some(k_norm)) = (head_norm(q, dim), head_norm(k, dim)) else {
+                return Ok(None);
+            };
             if q.norm.eps.to_bits() != k.norm.eps.to_bits() {
                 return Ok(None);
             }
             (front.q_norm, front.k_norm, front.eps) = (q_norm, k_norm, q.norm.eps);
         }
         if let Some(rope) = rope
-            && let AppendOp::Rope { adjacent, pairs, cosines, sines } = self.append_op(rope)?
+            && let AppendOp::Rope {
+                adjacent,
+                pairs,
+                cosines,
+                sines,
+            } = self.append_op(rope)?
         {
-            front = Front { cos: cosines, sin: sines, rotated: 2 * pairs, adjacent, ..front };
+            front = Front {
+                cos: cosines,
+                sin: sines,
+                rotated: 2 * pairs,
+                adjacent,
+                ..front
+            };
         }
         Ok(Some(front))
     }
@@ -198,7 +256,13 @@ impl Lowering<'_> {
             None => {
                 let chosen = self.value(routes)?;
                 let (count, weights) = (experts.count as u32, chosen.offset(tokens * top * 4));
-                Choice::Made { experts: chosen, weights, count, top: top as u32, apply }
+                Choice::Made {
+                    experts: chosen,
+                    weights,
+                    count,
+                    top: top as u32,
+                    apply,
+                }
             }
         };
         let mut moe = MoeDecode {
@@ -206,8 +270,14 @@ impl Lowering<'_> {
             choice,
             gate_up,
             down,
-            gate_up_bias: experts.gate_up_bias.as_ref().map_or(DevicePtr::NULL, Buffer::ptr),
-            down_bias: experts.down_bias.as_ref().map_or(DevicePtr::NULL, Buffer::ptr),
+            gate_up_bias: experts
+                .gate_up_bias
+                .as_ref()
+                .map_or(DevicePtr::NULL, Buffer::ptr),
+            down_bias: experts
+                .down_bias
+                .as_ref()
+                .map_or(DevicePtr::NULL, Buffer::ptr),
             glu: experts.act,
             inter: experts.inter as u32,
             hidden: experts.hidden as u32,
@@ -222,12 +292,16 @@ impl Lowering<'_> {
         if moe.launches(facts).is_none() {
             return Ok(false);
         }
-        let (h, scores) = (self.scratch(tokens * top * experts.inter * 4), self.scratch(tokens * experts.count * 4));
+        let (h, scores) = (
+            self.scratch(tokens * top * experts.inter * 4),
+            self.scratch(tokens * experts.count * 4),
+        );
         if let Choice::Router { logits, .. } = &mut moe.choice {
             *logits = scores;
         }
         (moe.h, moe.out) = (h, self.out(id));
-        self.launches.extend(moe.launches(facts).into_iter().flatten());
+        self.launches
+            .extend(moe.launches(facts).into_iter().flatten());
         self.free(h);
         self.free(scores);
         Ok(true)
@@ -235,27 +309,49 @@ impl Lowering<'_> {
 
     /// The router as part of the experts, if nothing of it has been computed and it reads what they read.
     fn router(&self, x: Id, routes: Id) -> Option<Choice> {
-        let Op::Route { logits, options, select_bias } = &self.nodes[routes].op else { return None };
-        let Op::Linear { x: read, linear } = &self.nodes[*logits].op else { return None };
+        let Op::Route {
+            logits,
+            options,
+            select_bias,
+        } = &self.nodes[routes].op
+        else {
+            return None;
+        };
+        let Op::Linear { x: read, linear } = &self.nodes[*logits].op else {
+            return None;
+        };
         let [part] = &*linear.parts else { return None };
-        (self.is_waiting(routes) && self.is_waiting(*logits) && *read == x).then(|| Choice::Router {
-            weights: part.weights(),
-            bias: ptr(linear.bias.as_ref()),
-            select_bias: ptr(select_bias.as_ref()),
-            logits: DevicePtr::NULL,
-            options: *options,
+        (self.is_waiting(routes) && self.is_waiting(*logits) && *read == x).then(|| {
+            Choice::Router {
+                weights: part.weights(),
+                bias: ptr(linear.bias.as_ref()),
+                select_bias: ptr(select_bias.as_ref()),
+                logits: DevicePtr::NULL,
+                options: *options,
+            }
         })
     }
 }
 
 fn columns(ptr: DevicePtr, first: usize) -> DevicePtr {
-    if ptr.is_null() { ptr } else { ptr.offset(first * 4) }
+    if ptr.is_null() {
+        ptr
+    } else {
+        ptr.offset(first * 4)
+    }
 }
 
 /// A root-mean-square norm of each head.
 fn head_norm(norm: &TapeHeadNorm, dim: usize) -> Option<HeadNorm> {
     let TapeHeadNorm { norm, width, step } = norm;
-    let weight = norm.weight.as_ref().map(|weight| Arc::as_ref(weight).ptr())?;
-    let plain = *width == dim && !norm.centred && norm.bias.is_none() && (*step == 0 || *step == dim);
-    plain.then_some(HeadNorm { weight, per_head: *step == dim })
+    let weight = norm
+        .weight
+        .as_ref()
+        .map(|weight| Arc::as_ref(weight).ptr())?;
+    let plain =
+        *width == dim && !norm.centred && norm.bias.is_none() && (*step == 0 || *step == dim);
+    plain.then_some(HeadNorm {
+        weight,
+        per_head: *step == dim,
+    })
 }

@@ -29,7 +29,9 @@ impl Graph {
         // Functions are found before: finding them may load code, which a capture does not allow.
         gpu.prepare(launches)?;
         // SAFETY: the stream is this device's.
-        check("cuStreamBeginCapture", unsafe { sys::cuStreamBeginCapture_v2(gpu.stream, mode) })?;
+        check("cuStreamBeginCapture", unsafe {
+            sys::cuStreamBeginCapture_v2(gpu.stream, mode)
+        })?;
         let launched = gpu.launch(launches);
         let mut graph = std::ptr::null_mut();
         // SAFETY: a valid place; the capture ends whatever the launches said.
@@ -44,14 +46,19 @@ impl Graph {
             made
         };
         check("cuGraphInstantiate", made)?;
-        Ok(Self { gpu: Arc::clone(gpu), executable })
+        Ok(Self {
+            gpu: Arc::clone(gpu),
+            executable,
+        })
     }
 
     /// Puts the whole list on the stream.
     pub(crate) fn launch(&self) -> Result<(), DeviceError> {
         self.gpu.bind()?;
         // SAFETY: an executable graph and the stream of the same device.
-        check("cuGraphLaunch", unsafe { sys::cuGraphLaunch(self.executable, self.gpu.stream) })
+        check("cuGraphLaunch", unsafe {
+            sys::cuGraphLaunch(self.executable, self.gpu.stream)
+        })
     }
 }
 

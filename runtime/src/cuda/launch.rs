@@ -34,7 +34,10 @@ impl Gpu {
     }
 
     fn function(&self, name: &'static str) -> Result<Function, DeviceError> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = functions.get(name) {
             return Ok(*function);
         }
@@ -43,7 +46,8 @@ impl Gpu {
         for module in &self.modules {
             let mut function = std::ptr::null_mut();
             // SAFETY: a valid place, a loaded module, a string that ends with a zero.
-            let found = unsafe { sys::cuModuleGetFunction(&raw mut function, *module, symbol.as_ptr()) };
+            let found =
+                unsafe { sys::cuModuleGetFunction(&raw mut function, *module, symbol.as_ptr()) };
             if found == CUresult::CUDA_ERROR_NOT_FOUND {
                 continue;
             }
@@ -63,21 +67,33 @@ impl Gpu {
             Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
         );
         // SAFETY: a valid place and a loaded function.
-        check("cuFuncGetAttribute", unsafe { sys::cuFuncGetAttribute(&raw mut fixed, stat, function) })?;
-        let rest = self.facts().shared_per_block.cast_signed().saturating_sub(fixed);
+        check("cuFuncGetAttribute", unsafe {
+            sys::cuFuncGetAttribute(&raw mut fixed, stat, function)
+        })?;
+        let rest = self
+            .facts()
+            .shared_per_block
+            .cast_signed()
+            .saturating_sub(fixed);
         // SAFETY: a loaded function.
-        check("cuFuncSetAttribute", unsafe { sys::cuFuncSetAttribute(function, dynamic, rest) })
+        check("cuFuncSetAttribute", unsafe {
+            sys::cuFuncSetAttribute(function, dynamic, rest)
+        })
     }
 
     /// Finds the kernels of launches before they are needed.
     pub(super) fn prepare(&self, launches: &[Launch]) -> Result<(), DeviceError> {
-        launches.iter().try_for_each(|launch| self.function(launch.kernel).map(|_| ()))
+        launches
+            .iter()
+            .try_for_each(|launch| self.function(launch.kernel).map(|_| ()))
     }
 
     /// Puts launches on the stream, one after the other.
     pub(crate) fn launch(&self, launches: &[Launch]) -> Result<(), DeviceError> {
         self.bind()?;
-        launches.iter().try_for_each(|launch| self.launch_one(launch))
+        launches
+            .iter()
+            .try_for_each(|launch| self.launch_one(launch))
     }
 
     fn launch_one(&self, launch: &Launch) -> Result<(), DeviceError> {
@@ -88,7 +104,9 @@ impl Gpu {
         let mut attribute = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
-            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+            value: sys::CUlaunchAttributeValue {
+                programmaticStreamSerializationAllowed: 1,
+            },
         };
         let config = sys::CUlaunchConfig {
             gridDimX: launch.grid[0],
@@ -107,7 +125,12 @@ impl Gpu {
         // SAFETY: the kernel takes one struct by value, which its launch function has written whole; the driver copies it.
         // Device addresses in it are of buffers that whoever made the list keeps alive until the stream is done.
         let result = unsafe {
-            sys::cuLaunchKernelEx(&raw const config, function.0, &raw mut params, std::ptr::null_mut())
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function.0,
+                &raw mut params,
+                std::ptr::null_mut(),
+            )
         };
         check(launch.kernel, result)
     }
@@ -118,7 +141,11 @@ fn with_tensor_maps(launch: &Launch) -> Result<Cow<'_, [u8]>, DeviceError> {
     let mut params = Cow::Borrowed(&launch.params[..]);
     for map in &launch.tensor_maps {
         let bytes = tensor_map::encode(map)?;
-        if let Some(place) = params.to_mut().get_mut(map.offset..).and_then(|rest| rest.first_chunk_mut()) {
+        if let Some(place) = params
+            .to_mut()
+            .get_mut(map.offset..)
+            .and_then(|rest| rest.first_chunk_mut())
+        {
             *place = bytes;
         }
     }

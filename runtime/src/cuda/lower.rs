@@ -5,11 +5,13 @@ mod prefill;
 
 use std::sync::Arc;
 
+use super::Buffer;
 use super::arena::Arena;
 use super::cache::DeviceCache;
 use super::plan::Order;
-use super::tape::{AttendOptions, DeviceExperts, Id, Node, Op, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp};
-use super::Buffer;
+use super::tape::{
+    AttendOptions, DeviceExperts, Id, Node, Op, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp,
+};
 use crate::Result;
 use crate::device::DeviceError;
 use crate::kernels::attention::{Append, AppendOp, Attend, HeadNorm, MAX_OPS};
@@ -56,7 +58,13 @@ pub(super) struct Lowered {
 impl<'a> Lowering<'a> {
     /// The launches of a tape whose result is `root`, which goes to the cache's logits. `single`: every sequence has one
     /// token, none beyond the position `context`.
-    pub(super) fn run(nodes: &'a [Node], root: Id, cache: &'a DeviceCache, single: bool, context: u32) -> Result<Lowered> {
+    pub(super) fn run(
+        nodes: &'a [Node],
+        root: Id,
+        cache: &'a DeviceCache,
+        single: bool,
+        context: u32,
+    ) -> Result<Lowered> {
         let mut lowering = Self {
             nodes,
             cache,
@@ -80,7 +88,11 @@ impl<'a> Lowering<'a> {
                 lowering.release(dead);
             }
         }
-        Ok(Lowered { launches: lowering.launches, workspace: lowering.arena.peak(), best: lowering.best })
+        Ok(Lowered {
+            launches: lowering.launches,
+            workspace: lowering.arena.peak(),
+            best: lowering.best,
+        })
     }
 
     /// Where a result is; it is computed if it has not been.
@@ -93,7 +105,10 @@ impl<'a> Lowering<'a> {
     }
 
     fn release(&mut self, id: Id) {
-        for place in [self.places[id].filter(|_| id != self.root), self.halves[id]].into_iter().flatten() {
+        for place in [self.places[id].filter(|_| id != self.root), self.halves[id]]
+            .into_iter()
+            .flatten()
+        {
             self.free(place);
         }
     }
@@ -104,7 +119,8 @@ impl<'a> Lowering<'a> {
         let place = if id == self.root {
             self.cache.logits.ptr()
         } else {
-            self.base.offset(self.arena.take(node.tokens * node.width * 4))
+            self.base
+                .offset(self.arena.take(node.tokens * node.width * 4))
         };
         self.places[id] = Some(place);
         place
@@ -127,10 +143,16 @@ impl<'a> Lowering<'a> {
         let nodes = self.nodes;
         let (tokens, width) = (nodes[id].tokens as u32, nodes[id].width as u32);
         match &nodes[id].op {
-            Op::Embed { table, scale, places } => {
+            Op::Embed {
+                table,
+                scale,
+                places,
+            } => {
                 let embed = Embed {
                     table: table.arg(),
-                    places: places.as_ref().map(|(table, offset)| (table.arg(), *offset as u32)),
+                    places: places
+                        .as_ref()
+                        .map(|(table, offset)| (table.arg(), *offset as u32)),
                     tokens: self.cache.tokens(),
                     positions: self.cache.positions(),
                     out: self.out(id),
@@ -149,7 +171,8 @@ impl<'a> Lowering<'a> {
             Op::Gate { x, gate, act } => {
                 let each = width / nodes[*gate].width.max(1) as u32;
                 let (x, gate, out) = (self.value(*x)?, self.value(*gate)?, self.out(id));
-                self.launches.push(elementwise::gate(x, gate, each, *act, out, self.count(id)));
+                self.launches
+                    .push(elementwise::gate(x, gate, each, *act, out, self.count(id)));
             }
             Op::Glu { x, glu } => {
                 if let Op::Linear { x: input, linear } = &nodes[*x].op
@@ -159,7 +182,8 @@ impl<'a> Lowering<'a> {
                     return Ok(());
                 }
                 let (x, out) = (self.value(*x)?, self.out(id));
-                self.launches.push(elementwise::glu(x, *glu, out, tokens.into(), width));
+                self.launches
+                    .push(elementwise::glu(x, *glu, out, tokens.into(), width));
             }
             Op::Columns { x, start } => self.pick(id, *x, *start, DevicePtr::NULL)?,
             Op::Wanted { x } => self.pick(id, *x, 0, self.cache.wanted())?,
@@ -169,10 +193,20 @@ impl<'a> Lowering<'a> {
                     self.attend(id, *q, slot, options)?;
                 }
             }
-            Op::Route { logits, options, select_bias } => {
+            Op::Route {
+                logits,
+                options,
+                select_bias,
+            } => {
                 self.route(id, *logits, options, select_bias.as_ref())?;
             }
-            Op::Experts { x, routes, experts, top, apply } => {
+            Op::Experts {
+                x,
+                routes,
+                experts,
+                top,
+                apply,
+            } => {
                 self.experts(id, [*x, *routes], experts, (*top, *apply), DevicePtr::NULL)?;
             }
         }
@@ -196,7 +230,9 @@ impl<'a> Lowering<'a> {
 
     /// A projection of `x`, and a sum with `residual` unless that is none.
     fn project(&mut self, id: Id, x: Id, linear: &TapeLinear, residual: DevicePtr) -> Result<()> {
-        if self.fast_project(id, x, linear, None, residual)? || self.project_many(id, x, linear, residual)? {
+        if self.fast_project(id, x, linear, None, residual)?
+            || self.project_many(id, x, linear, residual)?
+        {
             return Ok(());
         }
         let x = self.value(x)?;
@@ -204,7 +240,13 @@ impl<'a> Lowering<'a> {
         let out = self.out(id);
         let mut column = 0;
         for part in linear.parts.iter() {
-            let at = |ptr: DevicePtr| if ptr.is_null() { ptr } else { ptr.offset(column * 4) };
+            let at = |ptr: DevicePtr| {
+                if ptr.is_null() {
+                    ptr
+                } else {
+                    ptr.offset(column * 4)
+                }
+            };
             let launch = Linear {
                 matrix: part.arg(),
                 dtype: part.dtype(),
@@ -238,7 +280,13 @@ impl<'a> Lowering<'a> {
                     let residual = self.value(residual)?;
                     return self.project(id, *x, linear, residual);
                 }
-                Op::Experts { x, routes, experts, top, apply } => {
+                Op::Experts {
+                    x,
+                    routes,
+                    experts,
+                    top,
+                    apply,
+                } => {
                     let residual = self.value(residual)?;
                     return self.experts(id, [*x, *routes], experts, (*top, *apply), residual);
                 }
@@ -246,7 +294,8 @@ impl<'a> Lowering<'a> {
             }
         }
         let (a, b, out) = (self.value(a)?, self.value(b)?, self.out(id));
-        self.launches.push(elementwise::join(a, b, sign, out, self.count(id)));
+        self.launches
+            .push(elementwise::join(a, b, sign, out, self.count(id)));
         Ok(())
     }
 
@@ -266,10 +315,15 @@ impl<'a> Lowering<'a> {
 
     fn append(&mut self, id: Id, qkv: Id, slot: &KvSlot, ops: &[TapeOp]) -> Result<()> {
         if ops.len() > MAX_OPS {
-            return Err(DeviceError::Unsupported(format!("append with {} operations", ops.len())).into());
+            return Err(
+                DeviceError::Unsupported(format!("append with {} operations", ops.len())).into(),
+            );
         }
         let (kv, ..) = self.cache.layer(slot.layer)?;
-        let ops = ops.iter().map(|op| self.append_op(op)).collect::<Result<_>>()?;
+        let ops = ops
+            .iter()
+            .map(|op| self.append_op(op))
+            .collect::<Result<_>>()?;
         let heads = slot.heads;
         let tokens = self.nodes[id].tokens;
         let qkv = self.value(qkv)?;
@@ -295,23 +349,44 @@ impl<'a> Lowering<'a> {
     pub(super) fn append_op(&mut self, op: &TapeOp) -> Result<AppendOp> {
         Ok(match op {
             TapeOp::Clip(limit) => AppendOp::Clip(*limit),
-            TapeOp::Norm(q, k) => {
-                AppendOp::Norm { centred: q.norm.centred, q: head_norm(q), k: head_norm(k) }
-            }
-            TapeOp::Rope { frequencies, adjacent } => {
+            TapeOp::Norm(q, k) => AppendOp::Norm {
+                centred: q.norm.centred,
+                q: head_norm(q),
+                k: head_norm(k),
+            },
+            TapeOp::Rope {
+                frequencies,
+                adjacent,
+            } => {
                 let Some(angles) = self.cache.rope(frequencies) else {
                     return Err(DeviceError::Mixed("a rotation was not prepared").into());
                 };
-                if !self.ropes.iter().any(|known| Arc::ptr_eq(known, frequencies)) {
+                if !self
+                    .ropes
+                    .iter()
+                    .any(|known| Arc::ptr_eq(known, frequencies))
+                {
                     self.ropes.push(Arc::clone(frequencies));
-                    self.launches.push(angles.launch(self.nodes[0].tokens as u32));
+                    self.launches
+                        .push(angles.launch(self.nodes[0].tokens as u32));
                 }
                 let (cosines, sines, pairs) = (angles.cosines, angles.sines, angles.pairs);
-                AppendOp::Rope { adjacent: *adjacent, pairs, cosines, sines }
+                AppendOp::Rope {
+                    adjacent: *adjacent,
+                    pairs,
+                    cosines,
+                    sines,
+                }
             }
-            TapeOp::Temperature { scale, floor, from_one } => {
-                AppendOp::Temperature { scale: *scale, floor: *floor, from_one: *from_one }
-            }
+            TapeOp::Temperature {
+                scale,
+                floor,
+                from_one,
+            } => AppendOp::Temperature {
+                scale: *scale,
+                floor: *floor,
+                from_one: *from_one,
+            },
             TapeOp::ScaleValues(factor) => AppendOp::ScaleValues(*factor),
         })
     }
@@ -339,21 +414,39 @@ impl<'a> Lowering<'a> {
         };
         let launch = launch.launch();
         if launch.shared > self.cache.gpu.facts().shared_per_block {
-            return Err(DeviceError::Unsupported(format!("attention over heads of {}", kv.v_dim)).into());
+            return Err(
+                DeviceError::Unsupported(format!("attention over heads of {}", kv.v_dim)).into(),
+            );
         }
         self.launches.push(launch);
         Ok(())
     }
 
-    fn route(&mut self, id: Id, logits: Id, options: &RouterOptions, select_bias: Option<&Arc<Buffer>>) -> Result<()> {
+    fn route(
+        &mut self,
+        id: Id,
+        logits: Id,
+        options: &RouterOptions,
+        select_bias: Option<&Arc<Buffer>>,
+    ) -> Result<()> {
         if options.experts > MAX_EXPERTS {
-            return Err(DeviceError::Unsupported(format!("a choice of {} experts", options.experts)).into());
+            return Err(DeviceError::Unsupported(format!(
+                "a choice of {} experts",
+                options.experts
+            ))
+            .into());
         }
         let logits = self.value(logits)?;
         let chosen = self.out(id);
         let tokens = self.nodes[id].tokens;
         let weights = chosen.offset(tokens * options.top * 4);
-        let route = Route { logits, select_bias: ptr(select_bias), chosen, weights, tokens: tokens as u32 };
+        let route = Route {
+            logits,
+            select_bias: ptr(select_bias),
+            chosen,
+            weights,
+            tokens: tokens as u32,
+        };
         self.launches.push(route.launch(options));
         Ok(())
     }
@@ -373,7 +466,13 @@ impl<'a> Lowering<'a> {
             return Ok(());
         }
         let (x, chosen) = (self.value(x)?, self.value(routes)?);
-        let DeviceExperts { gate_up, down, inter, hidden, .. } = experts;
+        let DeviceExperts {
+            gate_up,
+            down,
+            inter,
+            hidden,
+            ..
+        } = experts;
         let pairs = self.nodes[id].tokens * top;
         let weights = chosen.offset(pairs * 4);
         let (factors, weights) = match apply {
@@ -385,7 +484,10 @@ impl<'a> Lowering<'a> {
             matrix: gate_up.arg(),
             dtype: gate_up.dtype(),
             x,
-            bias: experts.gate_up_bias.as_ref().map_or(DevicePtr::NULL, Buffer::ptr),
+            bias: experts
+                .gate_up_bias
+                .as_ref()
+                .map_or(DevicePtr::NULL, Buffer::ptr),
             residual: DevicePtr::NULL,
             out: both,
             experts: chosen,
@@ -402,7 +504,10 @@ impl<'a> Lowering<'a> {
             matrix: down.arg(),
             dtype: down.dtype(),
             x: inner,
-            bias: experts.down_bias.as_ref().map_or(DevicePtr::NULL, Buffer::ptr),
+            bias: experts
+                .down_bias
+                .as_ref()
+                .map_or(DevicePtr::NULL, Buffer::ptr),
             out: wide,
             factors: DevicePtr::NULL,
             rows: *hidden as u32,
@@ -413,9 +518,18 @@ impl<'a> Lowering<'a> {
         };
         let out = self.out(id);
         let (tokens, top, width) = (self.nodes[id].tokens as u32, top as u32, *hidden as u32);
-        let sum = Combine { x: wide, weights, residual, out, tokens, top, width };
+        let sum = Combine {
+            x: wide,
+            weights,
+            residual,
+            out,
+            tokens,
+            top,
+            width,
+        };
         let glu = elementwise::glu(both, experts.act, inner, pairs as u64, *inter as u32);
-        self.launches.extend([first.launch(), glu, second.launch(), sum.launch()]);
+        self.launches
+            .extend([first.launch(), glu, second.launch(), sum.launch()]);
         for scratch in [both, inner, wide] {
             self.free(scratch);
         }

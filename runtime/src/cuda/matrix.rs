@@ -48,8 +48,18 @@ impl DeviceMatrix {
             end = (end + blocks * bytes).next_multiple_of(ALIGN);
         }
         let buffer = Buffer::new(gpu, end, what)?;
-        let mut arg = MatrixArg { rows: rows as u32, cols: cols as u32, dtype: matrix::dtype_number(dtype), ..MatrixArg::zeroed() };
-        for (plane, start) in arg.planes.iter_mut().zip(starts).take(matrix::planes(dtype).len()) {
+        let mut arg = MatrixArg {
+            rows: rows as u32,
+            cols: cols as u32,
+            dtype: matrix::dtype_number(dtype),
+            ..MatrixArg::zeroed()
+        };
+        for (plane, start) in arg
+            .planes
+            .iter_mut()
+            .zip(starts)
+            .take(matrix::planes(dtype).len())
+        {
             *plane = buffer.ptr().offset(start);
         }
         let mut done = 0;
@@ -57,12 +67,19 @@ impl DeviceMatrix {
             send(gpu, &buffer, &arg, part, done)?;
             done += part.rows() * (cols / dtype.block_len());
         }
-        Ok(Self { buffer: Arc::new(buffer), dtype, arg })
+        Ok(Self {
+            buffer: Arc::new(buffer),
+            dtype,
+            arg,
+        })
     }
 
     /// The same matrix, shared.
     pub(crate) fn again(&self) -> Self {
-        Self { buffer: Arc::clone(&self.buffer), ..*self }
+        Self {
+            buffer: Arc::clone(&self.buffer),
+            ..*self
+        }
     }
 
     pub(crate) fn dtype(&self) -> WeightDtype {
@@ -83,11 +100,21 @@ impl DeviceMatrix {
 }
 
 fn as_f32(matrix: &Matrix) -> Result<Matrix> {
-    Ok(Matrix::from_f32(matrix.rows(), matrix.cols(), &matrix.to_f32()?)?)
+    Ok(Matrix::from_f32(
+        matrix.rows(),
+        matrix.cols(),
+        &matrix.to_f32()?,
+    )?)
 }
 
 /// Sends a part's bytes to their place, `done` blocks after the first.
-fn send(gpu: &Arc<Gpu>, buffer: &Buffer, arg: &MatrixArg, part: &Matrix, done: usize) -> Result<()> {
+fn send(
+    gpu: &Arc<Gpu>,
+    buffer: &Buffer,
+    arg: &MatrixArg,
+    part: &Matrix,
+    done: usize,
+) -> Result<()> {
     let dtype = part.dtype();
     let bytes = dtype.block_bytes();
     if matrix::planes(dtype).len() == 1 {
@@ -100,8 +127,16 @@ fn send(gpu: &Arc<Gpu>, buffer: &Buffer, arg: &MatrixArg, part: &Matrix, done: u
         stage.write(0, chunk)?;
         let count = chunk.len() / bytes;
         let mut planes = arg.planes;
-        planes.iter_mut().zip(matrix::planes(dtype)).for_each(|(plane, bytes)| *plane = plane.offset(first * bytes));
-        let repack = Repack { dtype, blocks: stage.ptr(), planes, count: count as u64 };
+        planes
+            .iter_mut()
+            .zip(matrix::planes(dtype))
+            .for_each(|(plane, bytes)| *plane = plane.offset(first * bytes));
+        let repack = Repack {
+            dtype,
+            blocks: stage.ptr(),
+            planes,
+            count: count as u64,
+        };
         gpu.launch(repack.launch().as_slice())?;
         first += count;
     }

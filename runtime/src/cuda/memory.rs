@@ -26,7 +26,9 @@ impl Gpu {
         self.bind()?;
         let (mut free, mut total) = (0, 0);
         // SAFETY: valid places.
-        check("cuMemGetInfo", unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) })?;
+        check("cuMemGetInfo", unsafe {
+            sys::cuMemGetInfo_v2(&raw mut free, &raw mut total)
+        })?;
         Ok((free, total))
     }
 
@@ -47,16 +49,29 @@ impl Buffer {
         if result == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
             let (free, total) = gpu.memory_info()?;
             let [wanted, free, total] = [bytes, free, total].map(readable);
-            return Err(DeviceError::OutOfMemory { what: what.into(), wanted, free, total });
+            return Err(DeviceError::OutOfMemory {
+                what: what.into(),
+                wanted,
+                free,
+                total,
+            });
         }
         check("cuMemAlloc", result)?;
         let now = gpu.allocated[0].fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         gpu.allocated[1].fetch_max(now, Ordering::Relaxed);
-        Ok(Self { gpu: Arc::clone(gpu), ptr: DevicePtr(ptr), bytes })
+        Ok(Self {
+            gpu: Arc::clone(gpu),
+            ptr: DevicePtr(ptr),
+            bytes,
+        })
     }
 
     /// A copy of host values.
-    pub(crate) fn of<T: Pod>(gpu: &Arc<Gpu>, values: &[T], what: &str) -> Result<Self, DeviceError> {
+    pub(crate) fn of<T: Pod>(
+        gpu: &Arc<Gpu>,
+        values: &[T],
+        what: &str,
+    ) -> Result<Self, DeviceError> {
         let buffer = Self::new(gpu, size_of_val(values), what)?;
         buffer.write(0, values)?;
         Ok(buffer)
@@ -92,7 +107,12 @@ impl Buffer {
         self.gpu.bind()?;
         // SAFETY: the range lies within the allocation; from pageable memory the call returns when it has been read.
         check("a copy to the GPU", unsafe {
-            sys::cuMemcpyHtoDAsync_v2(self.ptr.0 + offset as u64, values.as_ptr().cast(), bytes, self.gpu.stream)
+            sys::cuMemcpyHtoDAsync_v2(
+                self.ptr.0 + offset as u64,
+                values.as_ptr().cast(),
+                bytes,
+                self.gpu.stream,
+            )
         })
     }
 
@@ -100,7 +120,9 @@ impl Buffer {
     pub(crate) fn fill(&self, byte: u8) -> Result<(), DeviceError> {
         self.gpu.bind()?;
         // SAFETY: the whole allocation.
-        check("cuMemsetD8", unsafe { sys::cuMemsetD8Async(self.ptr.0, byte, self.bytes, self.gpu.stream) })
+        check("cuMemsetD8", unsafe {
+            sys::cuMemsetD8Async(self.ptr.0, byte, self.bytes, self.gpu.stream)
+        })
     }
 
     /// Waits for all work before, then copies `count` values from the byte `offset` on.
@@ -125,7 +147,12 @@ impl Buffer {
     }
 
     /// Copies another buffer's bytes to the byte `offset`, in the order of the stream.
-    pub(crate) fn copy_from(&self, offset: usize, other: &Self, bytes: usize) -> Result<(), DeviceError> {
+    pub(crate) fn copy_from(
+        &self,
+        offset: usize,
+        other: &Self,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
         self.holds(offset, bytes)?;
         other.holds(0, bytes)?;
         if bytes == 0 {
@@ -134,7 +161,12 @@ impl Buffer {
         self.gpu.bind()?;
         // SAFETY: both ranges lie within their allocations, which are two.
         check("a copy on the GPU", unsafe {
-            sys::cuMemcpyDtoDAsync_v2(self.ptr.0 + offset as u64, other.ptr.0, bytes, self.gpu.stream)
+            sys::cuMemcpyDtoDAsync_v2(
+                self.ptr.0 + offset as u64,
+                other.ptr.0,
+                bytes,
+                self.gpu.stream,
+            )
         })
     }
 }
@@ -167,10 +199,16 @@ impl Pinned {
         gpu.bind()?;
         let mut data = std::ptr::null_mut();
         // SAFETY: a valid place, a current context.
-        check("cuMemHostAlloc", unsafe { sys::cuMemHostAlloc(&raw mut data, bytes.max(16), 0) })?;
+        check("cuMemHostAlloc", unsafe {
+            sys::cuMemHostAlloc(&raw mut data, bytes.max(16), 0)
+        })?;
         // SAFETY: as many bytes as were allocated: what is read later has been written.
         unsafe { std::ptr::write_bytes(data.cast::<u8>(), 0, bytes.max(16)) };
-        Ok(Self { gpu: Arc::clone(gpu), data, bytes })
+        Ok(Self {
+            gpu: Arc::clone(gpu),
+            data,
+            bytes,
+        })
     }
 
     /// The bytes. Whoever reads them after the device has written there waits for it first.
@@ -180,7 +218,12 @@ impl Pinned {
     }
 
     /// Starts a copy from a buffer into the first bytes.
-    pub(crate) fn receive(&mut self, from: &Buffer, offset: usize, bytes: usize) -> Result<(), DeviceError> {
+    pub(crate) fn receive(
+        &mut self,
+        from: &Buffer,
+        offset: usize,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
         from.holds(offset, bytes)?;
         if bytes > self.bytes {
             return Err(DeviceError::Mixed("a copy reaches beyond its pinned pages"));
@@ -188,7 +231,12 @@ impl Pinned {
         self.gpu.bind()?;
         // SAFETY: both ranges are whole; the caller waits before it reads the pages.
         check("a copy from the GPU", unsafe {
-            sys::cuMemcpyDtoHAsync_v2(self.data, from.ptr.0 + offset as u64, bytes, self.gpu.stream)
+            sys::cuMemcpyDtoHAsync_v2(
+                self.data,
+                from.ptr.0 + offset as u64,
+                bytes,
+                self.gpu.stream,
+            )
         })
     }
 }

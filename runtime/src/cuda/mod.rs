@@ -25,4 +25,6 @@ pub(crate) use graph::Graph;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
-pub(crate) use tape::{AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value};
+pub(crate) use tape::{
+    AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value,
+};

@@ -24,7 +24,9 @@ impl Order {
                 readers[input].push(id);
             }
         }
-        let waits: Vec<bool> = (0..nodes.len()).map(|id| live[id] && waits(nodes, &readers[id], id)).collect();
+        let waits: Vec<bool> = (0..nodes.len())
+            .map(|id| live[id] && waits(nodes, &readers[id], id))
+            .collect();
         // When an operation is computed at the latest: with its last reader if it waits.
         let mut when: Vec<Id> = (0..nodes.len()).collect();
         let mut dies = vec![Vec::new(); nodes.len()];
@@ -89,26 +91,61 @@ mod tests {
     use crate::nn::{Act, Glu};
 
     fn node(op: Op) -> Node {
-        Node { op, tokens: 2, width: 8 }
+        Node {
+            op,
+            tokens: 2,
+            width: 8,
+        }
     }
 
     /// Stands for the embedding, which would need a GPU: it reads nothing but itself.
     fn leaf() -> Node {
-        node(Op::Map { x: 0, map: Map::IDENTITY })
+        node(Op::Map {
+            x: 0,
+            map: Map::IDENTITY,
+        })
     }
 
     fn norm(x: Id) -> Node {
-        node(Op::Norm { x, norm: TapeNorm { centred: false, eps: 0.0, weight: None, bias: None } })
+        node(Op::Norm {
+            x,
+            norm: TapeNorm {
+                centred: false,
+                eps: 0.0,
+                weight: None,
+                bias: None,
+            },
+        })
     }
 
     fn linear(x: Id) -> Node {
-        node(Op::Linear { x, linear: TapeLinear { parts: [].into(), bias: None } })
+        node(Op::Linear {
+            x,
+            linear: TapeLinear {
+                parts: [].into(),
+                bias: None,
+            },
+        })
     }
 
     #[test]
     fn norms_gates_and_sums_join_the_projections() {
-        let glu = node(Op::Glu { x: 2, glu: Glu::Act(Act::Silu) });
-        let nodes = [leaf(), norm(0), linear(1), glu, linear(3), node(Op::Join { a: 0, b: 4, sign: 1.0 })];
+        let glu = node(Op::Glu {
+            x: 2,
+            glu: Glu::Act(Act::Silu),
+        });
+        let nodes = [
+            leaf(),
+            norm(0),
+            linear(1),
+            glu,
+            linear(3),
+            node(Op::Join {
+                a: 0,
+                b: 4,
+                sign: 1.0,
+            }),
+        ];
         let order = Order::new(&nodes, 5);
         assert_eq!(order.waits, [false, true, true, true, true, false]);
         assert_eq!(order.dies[5], [4, 3, 2, 1, 0]);
@@ -116,7 +153,20 @@ mod tests {
 
     #[test]
     fn what_two_read_is_computed_at_once() {
-        let nodes = [leaf(), linear(0), node(Op::Join { a: 1, b: 1, sign: 1.0 }), node(Op::Join { a: 1, b: 2, sign: -1.0 })];
+        let nodes = [
+            leaf(),
+            linear(0),
+            node(Op::Join {
+                a: 1,
+                b: 1,
+                sign: 1.0,
+            }),
+            node(Op::Join {
+                a: 1,
+                b: 2,
+                sign: -1.0,
+            }),
+        ];
         let order = Order::new(&nodes, 3);
         assert_eq!(order.waits, [false; 4]);
         assert_eq!(order.dies[3], [2, 1]);
@@ -124,7 +174,15 @@ mod tests {
 
     #[test]
     fn what_nobody_reads_is_left_out() {
-        let nodes = [leaf(), norm(0), linear(0), Node { tokens: 0, ..linear(1) }];
+        let nodes = [
+            leaf(),
+            norm(0),
+            linear(0),
+            Node {
+                tokens: 0,
+                ..linear(1)
+            },
+        ];
         assert_eq!(Order::new(&nodes, 2).live, [true, false, true, false]);
         assert_eq!(Order::new(&nodes, 3).live, [false; 4]);
     }

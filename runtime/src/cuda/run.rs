@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{DeviceCache, SlotRun, StepInputs};
 use super::lower::Lowering;
 use super::tape::{Op, TapeOp, Value};
-use super::{Buffer, Graph, Gpu};
+use super::{Buffer, Gpu, Graph};
 use crate::Result;
 use crate::kernels::Launch;
 use crate::kernels::gemv::TakeBest;
@@ -33,7 +33,10 @@ impl DeviceLogits {
     pub(crate) fn argmax(&self) -> Result<u32> {
         let sampled: Vec<u32> = self.sampled.read(0, 2 * self.rows)?;
         let Some((token, largest)) = self.rows.checked_sub(1).and_then(|row| {
-            Some((*sampled.get(row)?, f32::from_bits(*sampled.get(self.rows + row)?)))
+            Some((
+                *sampled.get(row)?,
+                f32::from_bits(*sampled.get(self.rows + row)?),
+            ))
         }) else {
             return crate::nn::shape_error("a step without logits has no next token");
         };
@@ -44,7 +47,11 @@ impl DeviceLogits {
 /// The token, unless its logit says that the computation broke down.
 pub(super) fn sampled_token(token: u32, largest: f32) -> Result<u32> {
     if largest.is_nan() || largest == f32::INFINITY {
-        return Err(SamplingError::NotANumber { token: token as usize, value: largest }.into());
+        return Err(SamplingError::NotANumber {
+            token: token as usize,
+            value: largest,
+        }
+        .into());
     }
     if largest == f32::NEG_INFINITY {
         return Err(SamplingError::NothingLeft.into());
@@ -68,7 +75,13 @@ pub(crate) struct Replay {
 }
 
 /// Runs what a tape has recorded up to its last value, the logits.
-pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], tokens: &[u32], wanted: &[usize], logits: &Value) -> Result<DeviceLogits> {
+pub(crate) fn finish(
+    cache: &mut KvCache,
+    runs: &[(SequenceId, usize, usize)],
+    tokens: &[u32],
+    wanted: &[usize],
+    logits: &Value,
+) -> Result<DeviceLogits> {
     let gpu = logits.gpu();
     cache.place_on(&gpu)?;
     let ropes = ropes(logits);
@@ -83,7 +96,12 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
             lowered = Lowering::run(&tape.nodes, logits.id(), device, single, context)?;
         }
         let mut launches = lowered.launches;
-        launches.extend(argmax(device, logits.tokens(), logits.width(), lowered.best));
+        launches.extend(argmax(
+            device,
+            logits.tokens(),
+            logits.width(),
+            lowered.best,
+        ));
         gpu.launch(&launches)?;
         device.replay = None;
         // The graph alone ends with the next step's token and position.
@@ -98,7 +116,16 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
             };
             launches.push(next.launch());
             let (model, runs, vocab) = (0, runs.len(), logits.width());
-            device.replay = Some(Replay { model, runs, context, vocab, rows, ropes: ropes.clone(), launches, graph: None });
+            device.replay = Some(Replay {
+                model,
+                runs,
+                context,
+                vocab,
+                rows,
+                ropes: ropes.clone(),
+                launches,
+                graph: None,
+            });
         }
         Ok(device.logits_of(logits.tokens(), logits.width()))
     })
@@ -106,18 +133,34 @@ pub(crate) fn finish(cache: &mut KvCache, runs: &[(SequenceId, usize, usize)], t
 
 /// Says which model the last step was of, so that [`replay`] can go on with it.
 pub(crate) fn remember(cache: &mut KvCache, model: usize) {
-    if let Some(replay) = cache.device.as_mut().and_then(|device| device.replay.as_mut()) {
+    if let Some(replay) = cache
+        .device
+        .as_mut()
+        .and_then(|device| device.replay.as_mut())
+    {
         replay.model = model;
     }
 }
 
 /// Runs the last step's launches for the next tokens, if nothing but tokens and positions differs; they become one graph.
-pub(crate) fn replay(cache: &mut KvCache, model: usize, runs: &[Run]) -> Result<Option<DeviceLogits>> {
-    let Some(device) = &cache.device else { return Ok(None) };
-    let Some(known) = device.replay.as_ref().filter(|known| known.model == model && known.runs == runs.len()) else {
+pub(crate) fn replay(
+    cache: &mut KvCache,
+    model: usize,
+    runs: &[Run],
+) -> Result<Option<DeviceLogits>> {
+    let Some(device) = &cache.device else {
         return Ok(None);
     };
-    let single = runs.iter().all(|run| run.logits == Want::Last && run.tokens.len() == 1);
+    let Some(known) = device
+        .replay
+        .as_ref()
+        .filter(|known| known.model == model && known.runs == runs.len())
+    else {
+        return Ok(None);
+    };
+    let single = runs
+        .iter()
+        .all(|run| run.logits == Want::Last && run.tokens.len() == 1);
     if !single || !device.is_idle() {
         return Ok(None);
     }
@@ -128,18 +171,25 @@ pub(crate) fn replay(cache: &mut KvCache, model: usize, runs: &[Run]) -> Result<
     if bucket(starts.iter().map(|start| start + 1).max().unwrap_or(0)) != known.context {
         return Ok(None);
     }
-    let inside = tokens.iter().all(|token| (*token as usize) < rows[0]) && starts.iter().all(|start| *start < rows[1]);
+    let inside = tokens.iter().all(|token| (*token as usize) < rows[0])
+        && starts.iter().all(|start| *start < rows[1]);
     if !inside {
         // The forward pass says what is wrong.
         return Ok(None);
     }
     cache.reserve(&lengths)?;
-    let placed: Vec<_> = runs.iter().zip(&starts).map(|(run, start)| (run.sequence, 1, *start)).collect();
+    let placed: Vec<_> = runs
+        .iter()
+        .zip(&starts)
+        .map(|(run, start)| (run.sequence, 1, *start))
+        .collect();
     let wanted: Vec<usize> = (0..runs.len()).collect();
     let logits = with_device(cache, &placed, &tokens, &wanted, &ropes, |device| {
         let gpu = Arc::clone(&device.gpu);
         // Making room may have moved what the launches name.
-        let Some(known) = &mut device.replay else { return Ok(None) };
+        let Some(known) = &mut device.replay else {
+            return Ok(None);
+        };
         let graph = match &known.graph {
             Some(graph) => graph,
             None => known.graph.insert(Graph::capture(&gpu, &known.launches)?),
@@ -155,16 +205,26 @@ pub(crate) fn replay(cache: &mut KvCache, model: usize, runs: &[Run]) -> Result<
 
 /// Runs the last step's launches once more, with the token that they chose; `false` if they no longer fit.
 pub(super) fn launch_again(cache: &mut KvCache, sequence: SequenceId) -> Result<bool> {
-    let Some(mut device) = cache.device.take() else { return Ok(false) };
+    let Some(mut device) = cache.device.take() else {
+        return Ok(false);
+    };
     let start = cache.len(sequence);
     let result = (|| {
-        let run = SlotRun { sequence: cache.sequence(sequence)?, tokens: 1, start };
+        let run = SlotRun {
+            sequence: cache.sequence(sequence)?,
+            tokens: 1,
+            start,
+        };
         device.prepare_next(&cache.pools, &run)?;
-        let Some(known) = device.replay.as_ref().filter(|known| start < known.rows[1]) else { return Ok(false) };
+        let Some(known) = device.replay.as_ref().filter(|known| start < known.rows[1]) else {
+            return Ok(false);
+        };
         if bucket(start + 1) != known.context {
             return Ok(false);
         }
-        let Some(graph) = &known.graph else { return Ok(false) };
+        let Some(graph) = &known.graph else {
+            return Ok(false);
+        };
         graph.launch()?;
         Ok(true)
     })();
@@ -193,10 +253,22 @@ fn with_device<T>(
         let slots = runs
             .iter()
             .map(|(id, tokens, start)| {
-                Ok(SlotRun { sequence: cache.sequence(*id)?, tokens: *tokens, start: *start })
+                Ok(SlotRun {
+                    sequence: cache.sequence(*id)?,
+                    tokens: *tokens,
+                    start: *start,
+                })
             })
             .collect::<Result<Vec<_>>>()?;
-        device.prepare(&cache.pools, StepInputs { runs: &slots, tokens, wanted }, ropes)?;
+        device.prepare(
+            &cache.pools,
+            StepInputs {
+                runs: &slots,
+                tokens,
+                wanted,
+            },
+            ropes,
+        )?;
         f(&mut device)
     })();
     cache.device = Some(device);
@@ -207,7 +279,9 @@ fn with_device<T>(
 fn ropes(value: &Value) -> Vec<Arc<Frequencies>> {
     let mut found: Vec<Arc<Frequencies>> = Vec::new();
     for node in &value.tape().nodes {
-        let Op::Append { ops, .. } = &node.op else { continue };
+        let Op::Append { ops, .. } = &node.op else {
+            continue;
+        };
         for op in ops {
             if let TapeOp::Rope { frequencies, .. } = op
                 && !found.iter().any(|known| Arc::ptr_eq(known, frequencies))
@@ -223,7 +297,9 @@ fn ropes(value: &Value) -> Vec<Arc<Frequencies>> {
 fn embedding_rows(value: &Value) -> [usize; 2] {
     match &value.tape().nodes[0].op {
         Op::Embed { table, places, .. } => {
-            let positions = places.as_ref().map_or(usize::MAX, |(table, offset)| table.rows().saturating_sub(*offset));
+            let positions = places.as_ref().map_or(usize::MAX, |(table, offset)| {
+                table.rows().saturating_sub(*offset)
+            });
             [table.rows(), positions]
         }
         _ => [0, 0],
@@ -238,9 +314,24 @@ fn argmax(device: &DeviceCache, rows: usize, vocab: usize, best: bool) -> Option
         return None;
     }
     if best {
-        return Some(TakeBest { best: device.best.ptr(), token, largest, rows: rows as u32, unused: 0 }.launch());
+        return Some(
+            TakeBest {
+                best: device.best.ptr(),
+                token,
+                largest,
+                rows: rows as u32,
+                unused: 0,
+            }
+            .launch(),
+        );
     }
-    let argmax = Argmax { logits: device.logits.ptr(), token, largest, vocab: vocab as u32, unused: 0 };
+    let argmax = Argmax {
+        logits: device.logits.ptr(),
+        token,
+        largest,
+        vocab: vocab as u32,
+        unused: 0,
+    };
     Some(argmax.launch(rows as u32))
 }
 
@@ -252,7 +343,12 @@ impl DeviceCache {
 
     fn logits_of(&self, rows: usize, vocab: usize) -> DeviceLogits {
         let (buffer, sampled) = (Arc::clone(&self.logits), Arc::clone(&self.sampled));
-        DeviceLogits { buffer, sampled, rows, vocab }
+        DeviceLogits {
+            buffer,
+            sampled,
+            rows,
+            vocab,
+        }
     }
 }
 
@@ -262,14 +358,25 @@ impl Gpu {
     /// # Errors
     /// If one of them does not.
     pub fn self_check(self: &Arc<Self>) -> Result<()> {
-        let [a, b] = [[1.0_f32, 2.0], [3.0, 4.0]].map(|values| Buffer::of(self, &values, "a check"));
+        let [a, b] =
+            [[1.0_f32, 2.0], [3.0, 4.0]].map(|values| Buffer::of(self, &values, "a check"));
         let (a, b) = (a?, b?);
-        self.launch(&[crate::kernels::elementwise::join(a.ptr(), b.ptr(), -1.0, b.ptr(), 2)])?;
+        self.launch(&[crate::kernels::elementwise::join(
+            a.ptr(),
+            b.ptr(),
+            -1.0,
+            b.ptr(),
+            2,
+        )])?;
         let sum: Vec<f32> = b.read(0, 2)?;
         if sum == [-2.0, -2.0] {
             Ok(())
         } else {
-            Err(crate::device::DeviceError::Driver { call: "a kernel", message: format!("1 - 3 and 2 - 4 are {sum:?}") }.into())
+            Err(crate::device::DeviceError::Driver {
+                call: "a kernel",
+                message: format!("1 - 3 and 2 - 4 are {sum:?}"),
+            }
+            .into())
         }
     }
 }

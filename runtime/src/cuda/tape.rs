@@ -29,23 +29,70 @@ pub(super) type Id = usize;
 /// An operation; numbers are ids of nodes before it.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Embed { table: Arc<DeviceMatrix>, scale: f32, places: Option<(Arc<DeviceMatrix>, usize)> },
-    Norm { x: Id, norm: TapeNorm },
-    Linear { x: Id, linear: TapeLinear },
+    Embed {
+        table: Arc<DeviceMatrix>,
+        scale: f32,
+        places: Option<(Arc<DeviceMatrix>, usize)>,
+    },
+    Norm {
+        x: Id,
+        norm: TapeNorm,
+    },
+    Linear {
+        x: Id,
+        linear: TapeLinear,
+    },
     /// `a + sign · b`
-    Join { a: Id, b: Id, sign: f32 },
-    Map { x: Id, map: Map },
-    Gate { x: Id, gate: Id, act: Act },
-    Glu { x: Id, glu: Glu },
+    Join {
+        a: Id,
+        b: Id,
+        sign: f32,
+    },
+    Map {
+        x: Id,
+        map: Map,
+    },
+    Gate {
+        x: Id,
+        gate: Id,
+        act: Act,
+    },
+    Glu {
+        x: Id,
+        glu: Glu,
+    },
     /// Columns from `start` on.
-    Columns { x: Id, start: usize },
+    Columns {
+        x: Id,
+        start: usize,
+    },
     /// The rows whose logits are wanted.
-    Wanted { x: Id },
-    Append { qkv: Id, slot: KvSlot, ops: Vec<TapeOp> },
-    Attend { q: Id, slot: KvSlot, options: AttendOptions },
+    Wanted {
+        x: Id,
+    },
+    Append {
+        qkv: Id,
+        slot: KvSlot,
+        ops: Vec<TapeOp>,
+    },
+    Attend {
+        q: Id,
+        slot: KvSlot,
+        options: AttendOptions,
+    },
     /// `[tokens, top]` experts, then as many weights.
-    Route { logits: Id, options: RouterOptions, select_bias: Option<Arc<Buffer>> },
-    Experts { x: Id, routes: Id, experts: Arc<DeviceExperts>, top: usize, apply: Apply },
+    Route {
+        logits: Id,
+        options: RouterOptions,
+        select_bias: Option<Arc<Buffer>>,
+    },
+    Experts {
+        x: Id,
+        routes: Id,
+        experts: Arc<DeviceExperts>,
+        top: usize,
+        apply: Apply,
+    },
 }
 
 impl Op {
@@ -95,8 +142,15 @@ pub(crate) enum TapeOp {
     Clip(f32),
     /// Norms of queries and of keys.
     Norm(TapeHeadNorm, TapeHeadNorm),
-    Rope { frequencies: Arc<Frequencies>, adjacent: bool },
-    Temperature { scale: f32, floor: f32, from_one: bool },
+    Rope {
+        frequencies: Arc<Frequencies>,
+        adjacent: bool,
+    },
+    Temperature {
+        scale: f32,
+        floor: f32,
+        from_one: bool,
+    },
     ScaleValues(f32),
 }
 
@@ -154,9 +208,21 @@ impl Value {
         tokens: usize,
     ) -> Self {
         let width = table.arg().cols as usize;
-        let op = Op::Embed { table: Arc::clone(table), scale, places };
-        let tape = Tape { gpu: Arc::clone(gpu), nodes: vec![Node { op, tokens, width }] };
-        Self { tape: Arc::new(Mutex::new(tape)), id: 0, tokens, width }
+        let op = Op::Embed {
+            table: Arc::clone(table),
+            scale,
+            places,
+        };
+        let tape = Tape {
+            gpu: Arc::clone(gpu),
+            nodes: vec![Node { op, tokens, width }],
+        };
+        Self {
+            tape: Arc::new(Mutex::new(tape)),
+            id: 0,
+            tokens,
+            width,
+        }
     }
 
     pub(crate) fn tokens(&self) -> usize {
@@ -184,7 +250,12 @@ impl Value {
         tape.nodes.push(Node { op, tokens, width });
         let id = tape.nodes.len() - 1;
         drop(tape);
-        Self { tape: Arc::clone(&self.tape), id, tokens, width }
+        Self {
+            tape: Arc::clone(&self.tape),
+            id,
+            tokens,
+            width,
+        }
     }
 
     /// The id of another value, which must be of the same tape.
@@ -207,7 +278,15 @@ impl Value {
     /// `self + sign · other`, of the same shape.
     pub(crate) fn join(&self, other: &Self, sign: f32) -> Result<Self> {
         let b = self.other(other)?;
-        Ok(self.record(Op::Join { a: self.id, b, sign }, self.tokens, self.width))
+        Ok(self.record(
+            Op::Join {
+                a: self.id,
+                b,
+                sign,
+            },
+            self.tokens,
+            self.width,
+        ))
     }
 
     pub(crate) fn map(&self, map: Map) -> Self {
@@ -217,7 +296,15 @@ impl Value {
     /// A gate's width divides the own one.
     pub(crate) fn gated(&self, gate: &Self, act: Act) -> Result<Self> {
         let gate = self.other(gate)?;
-        Ok(self.record(Op::Gate { x: self.id, gate, act }, self.tokens, self.width))
+        Ok(self.record(
+            Op::Gate {
+                x: self.id,
+                gate,
+                act,
+            },
+            self.tokens,
+            self.width,
+        ))
     }
 
     pub(crate) fn glu(&self, glu: Glu) -> Self {
@@ -234,24 +321,55 @@ impl Value {
 
     pub(crate) fn append(&self, slot: KvSlot, ops: Vec<TapeOp>) -> Self {
         let width = slot.heads.q_rows();
-        self.record(Op::Append { qkv: self.id, slot, ops }, self.tokens, width)
+        self.record(
+            Op::Append {
+                qkv: self.id,
+                slot,
+                ops,
+            },
+            self.tokens,
+            width,
+        )
     }
 
     pub(crate) fn attend(&self, slot: KvSlot, options: AttendOptions) -> Self {
         let width = slot.heads.out_rows();
-        self.record(Op::Attend { q: self.id, slot, options }, self.tokens, width)
+        self.record(
+            Op::Attend {
+                q: self.id,
+                slot,
+                options,
+            },
+            self.tokens,
+            width,
+        )
     }
 
     /// Of logits `[tokens, experts]`.
     pub(crate) fn route(&self, options: RouterOptions, select_bias: Option<Arc<Buffer>>) -> Self {
-        let op = Op::Route { logits: self.id, options, select_bias };
+        let op = Op::Route {
+            logits: self.id,
+            options,
+            select_bias,
+        };
         self.record(op, self.tokens, 2 * options.top)
     }
 
-    pub(crate) fn experts(&self, routes: &Self, experts: &Arc<DeviceExperts>, apply: Apply) -> Result<Self> {
+    pub(crate) fn experts(
+        &self,
+        routes: &Self,
+        experts: &Arc<DeviceExperts>,
+        apply: Apply,
+    ) -> Result<Self> {
         let top = routes.width / 2;
         let (routes, experts) = (self.other(routes)?, Arc::clone(experts));
-        let op = Op::Experts { x: self.id, routes, experts, top, apply };
+        let op = Op::Experts {
+            x: self.id,
+            routes,
+            experts,
+            top,
+            apply,
+        };
         Ok(self.record(op, self.tokens, self.width))
     }
 }

@@ -2,7 +2,8 @@
 
 use cudarc::driver::sys::{
     self, CUtensorMap, CUtensorMapDataType as DataType, CUtensorMapFloatOOBfill as Outside,
-    CUtensorMapInterleave as Interleave, CUtensorMapL2promotion as Promotion, CUtensorMapSwizzle as Swizzle,
+    CUtensorMapInterleave as Interleave, CUtensorMapL2promotion as Promotion,
+    CUtensorMapSwizzle as Swizzle,
 };
 
 use super::driver::check;

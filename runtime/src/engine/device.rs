@@ -29,7 +29,11 @@ impl Need {
     pub fn of(plan: &Plan, context: usize, backend: &Backend) -> Self {
         let weights = plan.weight_bytes();
         match backend {
-            Backend::Cpu(_) => Self { weights, cache: plan.kv_bytes(context) as u64, workspace: 0 },
+            Backend::Cpu(_) => Self {
+                weights,
+                cache: plan.kv_bytes(context) as u64,
+                workspace: 0,
+            },
             #[cfg(feature = "cuda")]
             Backend::Cuda(gpu) => Self {
                 weights,
@@ -42,7 +46,9 @@ impl Need {
     /// All together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.cache).saturating_add(self.workspace)
+        self.weights
+            .saturating_add(self.cache)
+            .saturating_add(self.workspace)
     }
 }
 
@@ -51,7 +57,9 @@ impl Need {
 fn gpu_cache(plan: &Plan, context: usize, bytes: usize) -> u64 {
     let layer = |layer: &crate::weights::KvLayer| {
         let reach = layer.window.into_iter().chain(layer.chunk).min();
-        let blocks = reach.map_or(usize::MAX, |reach| reach.saturating_add(CHUNK) / BLOCK_SIZE + 2);
+        let blocks = reach.map_or(usize::MAX, |reach| {
+            reach.saturating_add(CHUNK) / BLOCK_SIZE + 2
+        });
         let blocks = blocks.min(context.div_ceil(BLOCK_SIZE)) as u64;
         let row = (layer.heads * (layer.k_dim + layer.v_dim) * bytes) as u64;
         blocks.saturating_mul(BLOCK_SIZE as u64).saturating_mul(row)
@@ -71,8 +79,13 @@ fn workspace(plan: &Plan, context: usize) -> u64 {
             _ => {}
         }
     }
-    let each = 6_usize.saturating_mul(widest).saturating_add(3 * EXPERTS_PER_TOKEN * experts);
-    let numbers = CHUNK.min(context).saturating_mul(each).saturating_add(vocab);
+    let each = 6_usize
+        .saturating_mul(widest)
+        .saturating_add(3 * EXPERTS_PER_TOKEN * experts);
+    let numbers = CHUNK
+        .min(context)
+        .saturating_mul(each)
+        .saturating_add(vocab);
     (numbers as u64).saturating_mul(4)
 }
 
@@ -83,7 +96,9 @@ fn workspace(plan: &Plan, context: usize) -> u64 {
 pub fn choose(plan: &Plan, context: usize, options: &EngineOptions) -> Result<Backend> {
     let backend = Backend::choose(options.device, options.precision, options.dtype)?;
     match check(plan, context, &backend, options.memory_limit) {
-        Err(error) if options.device == DeviceChoice::Auto && !matches!(backend, Backend::Cpu(_)) => {
+        Err(error)
+            if options.device == DeviceChoice::Auto && !matches!(backend, Backend::Cpu(_)) =>
+        {
             tracing::warn!(%error, "computing on the CPU");
             let backend = Backend::Cpu(options.precision);
             check(plan, context, &backend, options.memory_limit)?;
@@ -110,7 +125,11 @@ fn check(plan: &Plan, context: usize, backend: &Backend, limit: Option<u64>) -> 
     let (mut most, mut beyond) = (0, context);
     while beyond - most > 1 {
         let middle = most + (beyond - most) / 2;
-        if fits(middle) { most = middle } else { beyond = middle }
+        if fits(middle) {
+            most = middle
+        } else {
+            beyond = middle
+        }
     }
     let advice = if most > 0 {
         format!("use --context {most} or less")
@@ -132,7 +151,11 @@ fn check(plan: &Plan, context: usize, backend: &Backend, limit: Option<u64>) -> 
 /// `13.8 GB`, in powers of ten.
 fn readable(bytes: u64) -> String {
     let bytes = bytes as f64;
-    if bytes >= 1e9 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.1} MB", bytes / 1e6) }
+    if bytes >= 1e9 {
+        format!("{:.2} GB", bytes / 1e9)
+    } else {
+        format!("{:.1} MB", bytes / 1e6)
+    }
 }
 
 #[cfg(test)]
@@ -142,9 +165,26 @@ mod tests {
     use crate::weights::{KvLayer, PlannedTensor};
 
     fn plan() -> Plan {
-        let tensor = PlannedTensor { name: "w".into(), shape: vec![1000, 500], at: "", dtype: None, bytes: 1_000_000 };
-        let layer = |window| KvLayer { heads: 2, k_dim: 64, v_dim: 64, window, chunk: None };
-        Plan { architecture: "test", tensors: vec![tensor], kv: vec![layer(None), layer(Some(128))], problems: Vec::new() }
+        let tensor = PlannedTensor {
+            name: "w".into(),
+            shape: vec![1000, 500],
+            at: "",
+            dtype: None,
+            bytes: 1_000_000,
+        };
+        let layer = |window| KvLayer {
+            heads: 2,
+            k_dim: 64,
+            v_dim: 64,
+            window,
+            chunk: None,
+        };
+        Plan {
+            architecture: "test",
+            tensors: vec![tensor],
+            kv: vec![layer(None), layer(Some(128))],
+            problems: Vec::new(),
+        }
     }
 
     #[test]
@@ -152,9 +192,13 @@ mod tests {
         let backend = Backend::Cpu(Precision::Fast);
         // 1 kB a token and layer, 64 tokens of the window's block more at most.
         assert!(check(&plan(), 1024, &backend, Some(3_000_000)).is_ok());
-        let error = check(&plan(), 100_000, &backend, Some(3_000_000)).unwrap_err().to_string();
+        let error = check(&plan(), 100_000, &backend, Some(3_000_000))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("use --context 1792 or less"), "{error}");
-        let error = check(&plan(), 1024, &backend, Some(500_000)).unwrap_err().to_string();
+        let error = check(&plan(), 1024, &backend, Some(500_000))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("smaller"), "{error}");
     }
 

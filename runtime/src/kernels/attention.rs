@@ -39,10 +39,23 @@ pub(crate) const fn kv_number(dtype: ComputeDtype) -> u32 {
 pub(crate) enum AppendOp {
     Clip(f32),
     /// Of queries and of keys.
-    Norm { centred: bool, q: HeadNorm, k: HeadNorm },
+    Norm {
+        centred: bool,
+        q: HeadNorm,
+        k: HeadNorm,
+    },
     /// Cosines and sines `[tokens, pairs]`.
-    Rope { adjacent: bool, pairs: u32, cosines: DevicePtr, sines: DevicePtr },
-    Temperature { scale: f32, floor: f32, from_one: bool },
+    Rope {
+        adjacent: bool,
+        pairs: u32,
+        cosines: DevicePtr,
+        sines: DevicePtr,
+    },
+    Temperature {
+        scale: f32,
+        floor: f32,
+        from_one: bool,
+    },
     ScaleValues(f32),
 }
 
@@ -83,7 +96,11 @@ impl From<AppendOp> for OpParams {
     fn from(op: AppendOp) -> Self {
         let none = Self::zeroed();
         match op {
-            AppendOp::Clip(limit) => Self { kind: 0, a: limit, ..none },
+            AppendOp::Clip(limit) => Self {
+                kind: 0,
+                a: limit,
+                ..none
+            },
             AppendOp::Norm { centred, q, k } => Self {
                 kind: 1,
                 centred: centred.into(),
@@ -99,7 +116,12 @@ impl From<AppendOp> for OpParams {
                 k_bias: k.bias,
                 ..none
             },
-            AppendOp::Rope { adjacent, pairs, cosines, sines } => Self {
+            AppendOp::Rope {
+                adjacent,
+                pairs,
+                cosines,
+                sines,
+            } => Self {
                 kind: 2,
                 adjacent: adjacent.into(),
                 pairs,
@@ -107,10 +129,22 @@ impl From<AppendOp> for OpParams {
                 k_weight: sines,
                 ..none
             },
-            AppendOp::Temperature { scale, floor, from_one } => {
-                Self { kind: 3, a: scale, b: floor, from_one: from_one.into(), ..none }
-            }
-            AppendOp::ScaleValues(factor) => Self { kind: 4, a: factor, ..none },
+            AppendOp::Temperature {
+                scale,
+                floor,
+                from_one,
+            } => Self {
+                kind: 3,
+                a: scale,
+                b: floor,
+                from_one: from_one.into(),
+                ..none
+            },
+            AppendOp::ScaleValues(factor) => Self {
+                kind: 4,
+                a: factor,
+                ..none
+            },
         }
     }
 }
@@ -241,7 +275,13 @@ impl Attend {
             unused: 0,
         };
         let shared = 4 * (self.kv.k_dim + ATTEND_WARPS * (self.kv.v_dim + 2));
-        Launch::new("attend", [self.tokens, self.q_heads, 1], ATTEND_WARPS * super::WARP, &params).shared(shared)
+        Launch::new(
+            "attend",
+            [self.tokens, self.q_heads, 1],
+            ATTEND_WARPS * super::WARP,
+            &params,
+        )
+        .shared(shared)
     }
 }
 

@@ -126,7 +126,13 @@ const fn units(heads: u32, kv_heads: u32) -> u32 {
 }
 
 /// Bytes of `partial`.
-pub(crate) const fn workspace(tokens: u32, heads: u32, kv_heads: u32, dim: u32, shares: u32) -> usize {
+pub(crate) const fn workspace(
+    tokens: u32,
+    heads: u32,
+    kv_heads: u32,
+    dim: u32,
+    shares: u32,
+) -> usize {
     (tokens * units(heads, kv_heads) * shares) as usize * (HEADS * dim + 2 * HEADS) as usize * 4
 }
 
@@ -137,8 +143,18 @@ pub(crate) const fn counters(tokens: u32, heads: u32, kv_heads: u32) -> usize {
 
 /// Blocks that share each context of up to `context` positions: the fewest that give a block no more than a few keys a
 /// warp, as long as all run at once.
-pub(crate) fn shares(context: u32, window: u32, tokens: u32, [heads, kv_heads]: [u32; 2], facts: DeviceFacts) -> u32 {
-    let seen = if window == 0 { context } else { context.min(window + BLOCK) };
+pub(crate) fn shares(
+    context: u32,
+    window: u32,
+    tokens: u32,
+    [heads, kv_heads]: [u32; 2],
+    facts: DeviceFacts,
+) -> u32 {
+    let seen = if window == 0 {
+        context
+    } else {
+        context.min(window + BLOCK)
+    };
     let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
     seen.div_ceil(KEYS_A_SHARE).min(most.clamp(1, 32)).max(1)
 }
@@ -146,7 +162,14 @@ pub(crate) fn shares(context: u32, window: u32, tokens: u32, [heads, kv_heads]: 
 impl AttentionDecode {
     /// The launch, or `None` where the plain kernels must do: other widths of heads, broken rows.
     pub(crate) fn launch(&self) -> Option<Launch> {
-        let Self { heads, kv_heads, dim, tokens, shares, .. } = *self;
+        let Self {
+            heads,
+            kv_heads,
+            dim,
+            tokens,
+            shares,
+            ..
+        } = *self;
         let kernel = match (self.cache, dim) {
             (CacheDtype::Bf16, 64) => "attention_decode_bf16_64_w8",
             (CacheDtype::Bf16, 96) => "attention_decode_bf16_96_w8",
@@ -159,11 +182,20 @@ impl AttentionDecode {
             _ => return None,
         };
         let rotated = self.front.map_or(0, |front| front.rotated);
-        if kv_heads == 0 || heads % kv_heads != 0 || rotated > dim || rotated % 2 != 0 || shares == 0 || tokens == 0 {
+        if kv_heads == 0
+            || heads % kv_heads != 0
+            || rotated > dim
+            || rotated % 2 != 0
+            || shares == 0
+            || tokens == 0
+        {
             return None;
         }
         let grid = [shares, units(heads, kv_heads), tokens];
-        Some(Launch::new(kernel, grid, WARPS * WARP, &self.params()).shared(WARPS * HEADS * (dim + 2) * 4))
+        Some(
+            Launch::new(kernel, grid, WARPS * WARP, &self.params())
+                .shared(WARPS * HEADS * (dim + 2) * 4),
+        )
     }
 
     fn params(&self) -> Params {
@@ -264,11 +296,17 @@ mod tests {
         let mut x: Vec<f64> = head.iter().map(|x| f64::from(*x)).collect();
         if case.normed {
             let square = x.iter().map(|x| x * x).sum::<f64>() / case.dim as f64;
-            x.iter_mut().zip(norm).for_each(|(x, w)| *x *= f64::from(*w) / (square + f64::from(EPS)).sqrt());
+            x.iter_mut()
+                .zip(norm)
+                .for_each(|(x, w)| *x *= f64::from(*w) / (square + f64::from(EPS)).sqrt());
         }
         let half = case.rotated / 2;
         for j in 0..half {
-            let (a, b) = if case.adjacent { (2 * j, 2 * j + 1) } else { (j, j + half) };
+            let (a, b) = if case.adjacent {
+                (2 * j, 2 * j + 1)
+            } else {
+                (j, j + half)
+            };
             let (c, s) = (f64::from(cos[j]), f64::from(sin[j]));
             (x[a], x[b]) = (x[a] * c - x[b] * s, x[b] * c + x[a] * s);
         }
@@ -276,25 +314,57 @@ mod tests {
     }
 
     /// Softmax over scores and a sink, applied to values.
-    fn attend(q: &[f64], keys: &[Vec<f64>], values: &[Vec<f64>], sink: Option<f32>, scale: f64, softcap: f64) -> Vec<f64> {
+    fn attend(
+        q: &[f64],
+        keys: &[Vec<f64>],
+        values: &[Vec<f64>],
+        sink: Option<f32>,
+        scale: f64,
+        softcap: f64,
+    ) -> Vec<f64> {
         let score = |key: &Vec<f64>| {
             let z = q.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() * scale;
-            if softcap == 0.0 { z } else { softcap * (z / softcap).tanh() }
+            if softcap == 0.0 {
+                z
+            } else {
+                softcap * (z / softcap).tanh()
+            }
         };
         let scores: Vec<f64> = keys.iter().map(score).collect();
-        let most = scores.iter().copied().chain(sink.map(f64::from)).fold(f64::MIN, f64::max);
+        let most = scores
+            .iter()
+            .copied()
+            .chain(sink.map(f64::from))
+            .fold(f64::MIN, f64::max);
         let weights: Vec<f64> = scores.iter().map(|z| (z - most).exp()).collect();
-        let total = weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (f64::from(sink) - most).exp());
-        (0..q.len()).map(|d| weights.iter().zip(values).map(|(w, v)| w * v[d]).sum::<f64>() / total).collect()
+        let total =
+            weights.iter().sum::<f64>() + sink.map_or(0.0, |sink| (f64::from(sink) - most).exp());
+        (0..q.len())
+            .map(|d| {
+                weights
+                    .iter()
+                    .zip(values)
+                    .map(|(w, v)| w * v[d])
+                    .sum::<f64>()
+                    / total
+            })
+            .collect()
     }
 
     fn check(gpu: &Gpu, cache: CacheDtype, case: &Case) {
-        let Case { dim, heads, kv_heads, .. } = *case;
+        let Case {
+            dim,
+            heads,
+            kv_heads,
+            ..
+        } = *case;
         let tokens = case.positions.len();
         let blocks = case.positions.iter().max().unwrap() / 32 + 1;
         let total = blocks * tokens + 2;
         // Blocks of the sequences lie backwards, from the end.
-        let table: Vec<u32> = (0..blocks * tokens).map(|i| (total - 1 - i) as u32).collect();
+        let table: Vec<u32> = (0..blocks * tokens)
+            .map(|i| (total - 1 - i) as u32)
+            .collect();
         let slots: Vec<u32> = (0..tokens as u32).rev().collect();
         let stride = (heads + 2 * kv_heads) * dim;
         let qkv = random(1, tokens * stride);
@@ -302,7 +372,10 @@ mod tests {
         let (q_norm, k_norm, sinks) = (random(4, heads * dim), random(5, dim), random(6, heads));
         let size = total * kv_heads * 32 * dim;
         let mut stored = [random(7, size), random(8, size)];
-        stored.iter_mut().flatten().for_each(|x| *x = rounded(cache, *x));
+        stored
+            .iter_mut()
+            .flatten()
+            .for_each(|x| *x = rounded(cache, *x));
         let place = |token: usize, position: usize, head: usize| {
             let block = table[slots[token] as usize * blocks + position / 32] as usize;
             ((block * kv_heads + head) * 32 + position % 32) * dim
@@ -312,23 +385,41 @@ mod tests {
             for head in 0..kv_heads {
                 for later in *position..(position / 32 + 1) * 32 {
                     let at = place(token, later, head);
-                    stored.iter_mut().for_each(|stored| stored[at..at + dim].fill(f32::NAN));
+                    stored
+                        .iter_mut()
+                        .for_each(|stored| stored[at..at + dim].fill(f32::NAN));
                 }
             }
         }
         let half = case.rotated / 2;
-        let (cos_d, sin_d) = (gpu.upload(&cos[..(tokens * half).max(1)]), gpu.upload(&sin[..(tokens * half).max(1)]));
-        let [keys, values] = stored.each_ref().map(|stored| gpu.upload(&bytes(cache, stored)));
+        let (cos_d, sin_d) = (
+            gpu.upload(&cos[..(tokens * half).max(1)]),
+            gpu.upload(&sin[..(tokens * half).max(1)]),
+        );
+        let [keys, values] = stored
+            .each_ref()
+            .map(|stored| gpu.upload(&bytes(cache, stored)));
         let uploads = [&qkv, &q_norm, &k_norm, &sinks].map(|values| gpu.upload(values));
         let (table_d, slots_d) = (gpu.upload(&table), gpu.upload(&slots));
-        let positions: Vec<u32> = case.positions.iter().map(|position| *position as u32).collect();
+        let positions: Vec<u32> = case
+            .positions
+            .iter()
+            .map(|position| *position as u32)
+            .collect();
         let positions_d = gpu.upload(&positions);
         let (q, kv, d) = (heads as u32, kv_heads as u32, dim as u32);
         let partial = gpu.poisoned_bytes(workspace(tokens as u32, q, kv, d, case.shares));
         let counted = gpu.upload(&vec![0_u32; counters(tokens as u32, q, kv)]);
         let out = gpu.poisoned(tokens * heads * dim);
-        let norm = |index: usize, per_head| HeadNorm { weight: uploads[index].ptr(), per_head };
-        let norms = if case.normed { [norm(1, true), norm(2, false)] } else { Default::default() };
+        let norm = |index: usize, per_head| HeadNorm {
+            weight: uploads[index].ptr(),
+            per_head,
+        };
+        let norms = if case.normed {
+            [norm(1, true), norm(2, false)]
+        } else {
+            Default::default()
+        };
         let launch = AttentionDecode {
             qkv: uploads[0].ptr(),
             stride: stride as u32,
@@ -341,7 +432,11 @@ mod tests {
                 rotated: case.rotated as u32,
                 adjacent: case.adjacent,
             }),
-            sinks: if case.sinks { uploads[3].ptr() } else { DevicePtr::NULL },
+            sinks: if case.sinks {
+                uploads[3].ptr()
+            } else {
+                DevicePtr::NULL
+            },
             keys: keys.ptr(),
             values: values.ptr(),
             cache,
@@ -368,24 +463,47 @@ mod tests {
         for (token, &position) in case.positions.iter().enumerate() {
             let row = &qkv[token * stride..][..stride];
             let (cos, sin) = (&cos[token * half..], &sin[token * half..]);
-            let seen = if case.window == 0 { 0 } else { (position + 1).saturating_sub(case.window) };
+            let seen = if case.window == 0 {
+                0
+            } else {
+                (position + 1).saturating_sub(case.window)
+            };
             for head in 0..heads {
                 let shared = head / (heads / kv_heads);
                 let part = |first: usize| &row[first * dim..][..dim];
                 let queries = prepared(case, part(head), &q_norm[head * dim..][..dim], cos, sin);
                 let old = |stored: &[f32]| -> Vec<Vec<f64>> {
                     let rows = (seen..position).map(|p| &stored[place(token, p, shared)..][..dim]);
-                    rows.map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect()
+                    rows.map(|row| row.iter().map(|x| f64::from(*x)).collect())
+                        .collect()
                 };
                 let (mut keys, mut values) = (old(&stored[0]), old(&stored[1]));
                 keys.push(prepared(case, part(heads + shared), &k_norm, cos, sin));
-                values.push(part(heads + kv_heads + shared).iter().map(|x| f64::from(*x)).collect());
+                values.push(
+                    part(heads + kv_heads + shared)
+                        .iter()
+                        .map(|x| f64::from(*x))
+                        .collect(),
+                );
                 let sink = case.sinks.then_some(sinks[head]);
-                expected.extend(attend(&queries, &keys, &values, sink, 0.125, case.softcap.into()).iter().map(|x| *x as f32));
+                expected.extend(
+                    attend(&queries, &keys, &values, sink, 0.125, case.softcap.into())
+                        .iter()
+                        .map(|x| *x as f32),
+                );
             }
         }
-        let tolerance = if cache == CacheDtype::Bf16 { 2e-2 } else { 4e-3 };
-        assert_close(&gpu.download(&out), &expected, tolerance, &format!("{cache:?} {case:?}"));
+        let tolerance = if cache == CacheDtype::Bf16 {
+            2e-2
+        } else {
+            4e-3
+        };
+        assert_close(
+            &gpu.download(&out),
+            &expected,
+            tolerance,
+            &format!("{cache:?} {case:?}"),
+        );
     }
 
     #[test]
@@ -393,14 +511,52 @@ mod tests {
         let Some(gpu) = Gpu::get() else { return };
         for cache in [CacheDtype::Bf16, CacheDtype::F16] {
             for dim in [64, 96, 128, 256] {
-                let case = Case { dim, rotated: dim, ..PLAIN };
+                let case = Case {
+                    dim,
+                    rotated: dim,
+                    ..PLAIN
+                };
                 for case in [
                     case,
-                    Case { positions: &[0], shares: 1, kv_heads: 2, ..case },
-                    Case { positions: &[1000], window: 128, shares: 1, heads: 16, ..case },
-                    Case { positions: &[31, 77, 64], shares: 2, heads: 3, kv_heads: 3, normed: true, rotated: dim / 2, ..case },
-                    Case { positions: &[260], window: 50, shares: 3, heads: 6, kv_heads: 2, adjacent: true, sinks: false, ..case },
-                    Case { positions: &[700, 5], shares: 32, softcap: 5.0, rotated: 0, ..case },
+                    Case {
+                        positions: &[0],
+                        shares: 1,
+                        kv_heads: 2,
+                        ..case
+                    },
+                    Case {
+                        positions: &[1000],
+                        window: 128,
+                        shares: 1,
+                        heads: 16,
+                        ..case
+                    },
+                    Case {
+                        positions: &[31, 77, 64],
+                        shares: 2,
+                        heads: 3,
+                        kv_heads: 3,
+                        normed: true,
+                        rotated: dim / 2,
+                        ..case
+                    },
+                    Case {
+                        positions: &[260],
+                        window: 50,
+                        shares: 3,
+                        heads: 6,
+                        kv_heads: 2,
+                        adjacent: true,
+                        sinks: false,
+                        ..case
+                    },
+                    Case {
+                        positions: &[700, 5],
+                        shares: 32,
+                        softcap: 5.0,
+                        rotated: 0,
+                        ..case
+                    },
                 ] {
                     check(&gpu, cache, &case);
                 }
@@ -410,7 +566,12 @@ mod tests {
 
     #[test]
     fn long_contexts_are_shared_and_short_ones_are_not() {
-        let facts = DeviceFacts { compute_capability: (9, 0), sms: 132, shared_per_block: 227 << 10, l2_bytes: 50 << 20 };
+        let facts = DeviceFacts {
+            compute_capability: (9, 0),
+            sms: 132,
+            shared_per_block: 227 << 10,
+            l2_bytes: 50 << 20,
+        };
         assert_eq!(shares(256, 0, 1, [64, 8], facts), 1);
         assert!(shares(16_384, 0, 1, [64, 8], facts) >= 8);
         assert_eq!(shares(16_384, 128, 1, [64, 8], facts), 1);

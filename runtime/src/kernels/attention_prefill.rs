@@ -115,7 +115,11 @@ impl AttentionPrefill<'_> {
             out_f32: self.out_f32.into(),
             unused: 0,
         };
-        let tiles = self.run_tokens.iter().map(|tokens| (tokens * self.group).div_ceil(ROWS)).sum();
+        let tiles = self
+            .run_tokens
+            .iter()
+            .map(|tokens| (tokens * self.group).div_ceil(ROWS))
+            .sum();
         Some(Launch::new(kernel, [self.kv_heads, tiles, 1], THREADS, &params).shared(shared))
     }
 }

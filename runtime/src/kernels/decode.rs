@@ -28,15 +28,33 @@ impl Weights {
         let [first, second, third, fourth] = self.planes;
         let none = DevicePtr::NULL;
         match self.dtype {
-            WeightDtype::Q4K => Planes { quants: first, high: none, scales: none, supers: second },
-            WeightDtype::Q6K => Planes { quants: first, high: second, scales: third, supers: fourth },
-            _ => Planes { quants: first, high: none, scales: second, supers: none },
+            WeightDtype::Q4K => Planes {
+                quants: first,
+                high: none,
+                scales: none,
+                supers: second,
+            },
+            WeightDtype::Q6K => Planes {
+                quants: first,
+                high: second,
+                scales: third,
+                supers: fourth,
+            },
+            _ => Planes {
+                quants: first,
+                high: none,
+                scales: second,
+                supers: none,
+            },
         }
     }
 
     /// Whether rows are numbers that need no unpacking.
     pub(crate) const fn is_dense(&self) -> bool {
-        matches!(self.dtype, WeightDtype::F32 | WeightDtype::F16 | WeightDtype::BF16)
+        matches!(
+            self.dtype,
+            WeightDtype::F32 | WeightDtype::F16 | WeightDtype::BF16
+        )
     }
 
     /// Whether there are kernels for the type and rows are made of whole 16-byte chunks or blocks.
@@ -99,22 +117,45 @@ pub(crate) struct Input {
 impl Input {
     /// Rows as they are.
     pub(crate) fn plain(x: DevicePtr, k: u32, stride: u32) -> Self {
-        Self { x, weight: DevicePtr::NULL, bias: DevicePtr::NULL, k, stride, norm: 0, eps: 0.0 }
+        Self {
+            x,
+            weight: DevicePtr::NULL,
+            bias: DevicePtr::NULL,
+            k,
+            stride,
+            norm: 0,
+            eps: 0.0,
+        }
     }
 
     /// Rows through a norm with this weight (and bias), or none.
-    pub(crate) fn normed(self, kind: Norming, weight: DevicePtr, bias: DevicePtr, eps: f32) -> Self {
+    pub(crate) fn normed(
+        self,
+        kind: Norming,
+        weight: DevicePtr,
+        bias: DevicePtr,
+        eps: f32,
+    ) -> Self {
         let norm = match kind {
             Norming::None => 0,
             Norming::Rms => 1,
             Norming::Layer => 2,
         };
-        Self { weight, bias, norm, eps, ..self }
+        Self {
+            weight,
+            bias,
+            norm,
+            eps,
+            ..self
+        }
     }
 
     /// The same from token `first` on.
     pub(crate) fn from_token(self, first: u32) -> Self {
-        Self { x: self.x.offset((first * self.stride) as usize * 4), ..self }
+        Self {
+            x: self.x.offset((first * self.stride) as usize * 4),
+            ..self
+        }
     }
 
     pub(crate) const fn is_layer_norm(&self) -> bool {
@@ -124,7 +165,11 @@ impl Input {
     /// An RMS norm never has a bias in front of these kernels, and rows begin at multiples of 16 bytes.
     pub(crate) const fn served(&self) -> bool {
         let biased_rms = self.norm == 1 && !self.bias.is_null();
-        !biased_rms && self.stride % 4 == 0 && self.x.0 % 16 == 0 && self.weight.0 % 16 == 0 && self.bias.0 % 16 == 0
+        !biased_rms
+            && self.stride % 4 == 0
+            && self.x.0 % 16 == 0
+            && self.weight.0 % 16 == 0
+            && self.bias.0 % 16 == 0
     }
 }
 
@@ -142,8 +187,16 @@ pub(crate) struct GluParams {
 impl From<Glu> for GluParams {
     fn from(glu: Glu) -> Self {
         match glu {
-            Glu::Act(act) => Self { kind: 1, act: act_number(act), ..Self::default() },
-            Glu::Clamped { alpha, limit, up_shift } => Self {
+            Glu::Act(act) => Self {
+                kind: 1,
+                act: act_number(act),
+                ..Self::default()
+            },
+            Glu::Clamped {
+                alpha,
+                limit,
+                up_shift,
+            } => Self {
                 kind: 2,
                 act: 0,
                 alpha: alpha as f32,
@@ -174,6 +227,9 @@ pub(crate) fn even_grid(units: u32, most: u32, facts: DeviceFacts) -> u32 {
     let rounds = |blocks: u32| units.div_ceil(blocks * facts.sms);
     // Work of a multiprocessor in the slowest case, in units.
     let cost = |blocks: u32| rounds(blocks) * blocks;
-    let best = (1..=most).rev().min_by_key(|blocks| cost(*blocks)).unwrap_or(1);
+    let best = (1..=most)
+        .rev()
+        .min_by_key(|blocks| cost(*blocks))
+        .unwrap_or(1);
     (best * facts.sms).min(units).max(1)
 }

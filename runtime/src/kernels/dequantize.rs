@@ -42,7 +42,9 @@ impl Dequantize {
         };
         let chunks = u64::from(self.rows) * u64::from(self.out_stride / 8);
         // Enough to fill the device; blocks go on where the grid ends.
-        let blocks = chunks.div_ceil(u64::from(THREADS)).min(u64::from(facts.sms) * 8) as u32;
+        let blocks = chunks
+            .div_ceil(u64::from(THREADS))
+            .min(u64::from(facts.sms) * 8) as u32;
         Launch::new(self.kernel(), [blocks, 1, 1], THREADS, &params)
     }
 
@@ -81,7 +83,8 @@ mod tests {
             let cols = 5 * dtype.block_len();
             for (half, tolerance) in [(Half::Bf16, 4e-3), (Half::F16, 5e-4)] {
                 let matrix = matrix(dtype, 9, cols, &mut rng(5));
-                let device = DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
+                let device =
+                    DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
                 // Rows 2 to 8, and columns that are not the matrix's.
                 let stride = (cols + 1).next_multiple_of(8);
                 let out = gpu.poisoned_bytes(7 * stride * 2);
@@ -106,7 +109,12 @@ mod tests {
                     expected.extend(row);
                     expected.resize(expected.len() + stride - cols, 0.0);
                 }
-                assert_close(&found, &expected, tolerance, &format!("{dtype} as {half:?}"));
+                assert_close(
+                    &found,
+                    &expected,
+                    tolerance,
+                    &format!("{dtype} as {half:?}"),
+                );
             }
         }
     }

@@ -33,8 +33,18 @@ pub(crate) struct GluArg {
 impl From<Glu> for GluArg {
     fn from(glu: Glu) -> Self {
         match glu {
-            Glu::Act(act) => Self { clamped: 0, act: act_number(act), alpha: 0.0, limit: 0.0, up_shift: 0.0 },
-            Glu::Clamped { alpha, limit, up_shift } => Self {
+            Glu::Act(act) => Self {
+                clamped: 0,
+                act: act_number(act),
+                alpha: 0.0,
+                limit: 0.0,
+                up_shift: 0.0,
+            },
+            Glu::Clamped {
+                alpha,
+                limit,
+                up_shift,
+            } => Self {
                 clamped: 1,
                 act: act_number(Act::Silu),
                 alpha: alpha as f32,
@@ -58,7 +68,14 @@ struct JoinParams {
 
 /// `out = a + sign · b`
 pub(crate) fn join(a: DevicePtr, b: DevicePtr, sign: f32, out: DevicePtr, count: u64) -> Launch {
-    let params = JoinParams { a, b, out, count, sign, unused: 0 };
+    let params = JoinParams {
+        a,
+        b,
+        out,
+        count,
+        sign,
+        unused: 0,
+    };
     Launch::new("join_f32", blocks_for(count), THREADS, &params)
 }
 
@@ -85,11 +102,27 @@ struct MapParams {
 
 impl Map {
     /// Changes nothing.
-    pub(crate) const IDENTITY: Self = Self { factor: 1.0, softcap: 0.0, act: Act::Identity };
+    pub(crate) const IDENTITY: Self = Self {
+        factor: 1.0,
+        softcap: 0.0,
+        act: Act::Identity,
+    };
 
     pub(crate) fn launch(&self, x: DevicePtr, out: DevicePtr, count: u64) -> Launch {
-        let Self { factor, softcap, act } = *self;
-        let params = MapParams { x, out, count, factor, softcap, act: act_number(act), unused: 0 };
+        let Self {
+            factor,
+            softcap,
+            act,
+        } = *self;
+        let params = MapParams {
+            x,
+            out,
+            count,
+            factor,
+            softcap,
+            act: act_number(act),
+            unused: 0,
+        };
         Launch::new("map_f32", blocks_for(count), THREADS, &params)
     }
 }
@@ -106,8 +139,22 @@ struct GateParams {
 }
 
 /// `out = x · act(gate)`, a gate for `each` neighbours.
-pub(crate) fn gate(x: DevicePtr, gate: DevicePtr, each: u32, act: Act, out: DevicePtr, count: u64) -> Launch {
-    let params = GateParams { x, gate, out, count, each, act: act_number(act) };
+pub(crate) fn gate(
+    x: DevicePtr,
+    gate: DevicePtr,
+    each: u32,
+    act: Act,
+    out: DevicePtr,
+    count: u64,
+) -> Launch {
+    let params = GateParams {
+        x,
+        gate,
+        out,
+        count,
+        each,
+        act: act_number(act),
+    };
     Launch::new("gate_f32", blocks_for(count), THREADS, &params)
 }
 
@@ -124,7 +171,13 @@ struct GluParams {
 /// `[rows, gate | up]` → `[rows, inter]`
 pub(crate) fn glu(gate_up: DevicePtr, how: Glu, out: DevicePtr, rows: u64, inter: u32) -> Launch {
     let count = rows * u64::from(inter);
-    let params = GluParams { gate_up, out, count, inter, glu: how.into() };
+    let params = GluParams {
+        gate_up,
+        out,
+        count,
+        inter,
+        glu: how.into(),
+    };
     Launch::new("glu_f32", blocks_for(count), THREADS, &params)
 }
 
@@ -159,9 +212,26 @@ struct PickParams {
 
 impl Pick {
     pub(crate) fn launch(&self) -> Launch {
-        let Self { x, stride, rows, start, out, width, .. } = *self;
+        let Self {
+            x,
+            stride,
+            rows,
+            start,
+            out,
+            width,
+            ..
+        } = *self;
         let count = u64::from(self.count) * u64::from(width);
-        let params = PickParams { x, rows, out, count, stride, start, width, unused: 0 };
+        let params = PickParams {
+            x,
+            rows,
+            out,
+            count,
+            stride,
+            start,
+            width,
+            unused: 0,
+        };
         Launch::new("pick_f32", blocks_for(count), THREADS, &params)
     }
 }
@@ -174,11 +244,24 @@ mod tests {
     #[test]
     fn activations_are_those_of_the_cpu() {
         let Some(gpu) = Gpu::get() else { return };
-        let acts = [Act::Silu, Act::Gelu, Act::GeluTanh, Act::Relu, Act::Relu2, Act::Sigmoid, Act::Softplus, Act::Identity];
+        let acts = [
+            Act::Silu,
+            Act::Gelu,
+            Act::GeluTanh,
+            Act::Relu,
+            Act::Relu2,
+            Act::Sigmoid,
+            Act::Softplus,
+            Act::Identity,
+        ];
         let x: Vec<f32> = random(1, 1000).iter().map(|x| 4.0 * x).collect();
         for act in acts {
             let (x_d, out) = (gpu.upload(&x), gpu.poisoned(x.len()));
-            let map = Map { factor: 0.5, softcap: 3.0, act };
+            let map = Map {
+                factor: 0.5,
+                softcap: 3.0,
+                act,
+            };
             gpu.run(&[map.launch(x_d.ptr(), out.ptr(), x.len() as u64)]);
             let mut expected: Vec<f32> = x.iter().map(|x| 3.0 * (x * 0.5 / 3.0).tanh()).collect();
             crate::nn::apply_act(act, &mut expected);
@@ -190,8 +273,18 @@ mod tests {
     fn gate_and_up_join_as_on_the_cpu() {
         let Some(gpu) = Gpu::get() else { return };
         let (rows, inter) = (3, 37);
-        let x: Vec<f32> = random(2, rows * 2 * inter).iter().map(|x| 5.0 * x).collect();
-        for how in [Glu::Act(Act::GeluTanh), Glu::Clamped { alpha: 1.702, limit: 7.0, up_shift: 1.0 }] {
+        let x: Vec<f32> = random(2, rows * 2 * inter)
+            .iter()
+            .map(|x| 5.0 * x)
+            .collect();
+        for how in [
+            Glu::Act(Act::GeluTanh),
+            Glu::Clamped {
+                alpha: 1.702,
+                limit: 7.0,
+                up_shift: 1.0,
+            },
+        ] {
             let (x_d, out) = (gpu.upload(&x), gpu.poisoned(rows * inter));
             gpu.run(&[glu(x_d.ptr(), how, out.ptr(), rows as u64, inter as u32)]);
             let mut expected = vec![0.0; rows * inter];
@@ -205,7 +298,15 @@ mod tests {
         let Some(gpu) = Gpu::get() else { return };
         let x: Vec<f32> = (0..20).map(|x| x as f32).collect();
         let (x_d, rows, out) = (gpu.upload(&x), gpu.upload(&[3_u32, 0]), gpu.poisoned(4));
-        let pick = Pick { x: x_d.ptr(), stride: 5, rows: rows.ptr(), start: 2, out: out.ptr(), count: 2, width: 2 };
+        let pick = Pick {
+            x: x_d.ptr(),
+            stride: 5,
+            rows: rows.ptr(),
+            start: 2,
+            out: out.ptr(),
+            count: 2,
+            width: 2,
+        };
         gpu.run(&[pick.launch()]);
         assert_eq!(gpu.download::<f32>(&out), [17.0, 18.0, 2.0, 3.0]);
     }

@@ -48,7 +48,8 @@ impl SortByExpert {
             expert_count: self.expert_count,
             unused: 0,
         };
-        Launch::new("sort_by_expert", [1, 1, 1], SORT_WARPS * 32, &params).shared(SORT_WARPS * self.expert_count * 4)
+        Launch::new("sort_by_expert", [1, 1, 1], SORT_WARPS * 32, &params)
+            .shared(SORT_WARPS * self.expert_count * 4)
     }
 }
 
@@ -78,9 +79,26 @@ struct GatherParams {
 
 impl GatherRows {
     pub(crate) fn launch(&self, facts: &DeviceFacts) -> Launch {
-        let Self { from, to, rows_of, rows, stride } = *self;
-        let params = GatherParams { from, to, rows_of, rows, stride };
-        Launch::new("gather_rows", [rows.min(facts.sms * 8), 1, 1], THREADS, &params)
+        let Self {
+            from,
+            to,
+            rows_of,
+            rows,
+            stride,
+        } = *self;
+        let params = GatherParams {
+            from,
+            to,
+            rows_of,
+            rows,
+            stride,
+        };
+        Launch::new(
+            "gather_rows",
+            [rows.min(facts.sms * 8), 1, 1],
+            THREADS,
+            &params,
+        )
     }
 }
 
@@ -118,8 +136,27 @@ struct CombineParams {
 
 impl CombineExperts {
     pub(crate) fn launch(&self) -> Launch {
-        let Self { y, places, weights, residual, out, tokens, top, width } = *self;
-        let params = CombineParams { y, places, weights, residual, out, tokens, top, width, unused: 0 };
+        let Self {
+            y,
+            places,
+            weights,
+            residual,
+            out,
+            tokens,
+            top,
+            width,
+        } = *self;
+        let params = CombineParams {
+            y,
+            places,
+            weights,
+            residual,
+            out,
+            tokens,
+            top,
+            width,
+            unused: 0,
+        };
         Launch::new("combine_experts", [tokens, 1, 1], THREADS, &params)
     }
 }
@@ -132,16 +169,24 @@ mod tests {
     #[test]
     fn tokens_go_to_their_experts_and_back() {
         let Some(gpu) = Gpu::get() else { return };
-        for (tokens, top, expert_count, width) in [(9, 2, 8, 64), (129, 4, 32, 200), (513, 3, 200, 72), (300, 1, 5, 8)] {
+        for (tokens, top, expert_count, width) in [
+            (9, 2, 8, 64),
+            (129, 4, 32, 200),
+            (513, 3, 200, 72),
+            (300, 1, 5, 8),
+        ] {
             let pairs = tokens * top;
             // Distinct experts for each token; some experts get nobody.
             let experts: Vec<u32> = (0..tokens)
-                .flat_map(|t| (0..top).map(move |j| ((t * 7 + t / 5 + j * 3) % (expert_count - 1)) as u32))
+                .flat_map(|t| {
+                    (0..top).map(move |j| ((t * 7 + t / 5 + j * 3) % (expert_count - 1)) as u32)
+                })
                 .collect();
             let mut sorted: Vec<usize> = (0..pairs).collect();
             sorted.sort_by_key(|entry| experts[*entry]);
             let experts_d = gpu.upload(&experts);
-            let [offsets, places, tokens_of] = [expert_count + 1, pairs, pairs].map(|n| gpu.poisoned(n));
+            let [offsets, places, tokens_of] =
+                [expert_count + 1, pairs, pairs].map(|n| gpu.poisoned(n));
             let sort = SortByExpert {
                 experts: experts_d.ptr(),
                 tokens: tokens as u32,
@@ -151,7 +196,9 @@ mod tests {
                 places: places.ptr(),
                 tokens_of: tokens_of.ptr(),
             };
-            let rows: Vec<u16> = (0..tokens * width).map(|i| (i * 31 % 65521) as u16).collect();
+            let rows: Vec<u16> = (0..tokens * width)
+                .map(|i| (i * 31 % 65521) as u16)
+                .collect();
             let (rows_d, gathered) = (gpu.upload(&rows), gpu.poisoned_bytes(pairs * width * 2));
             let gather = GatherRows {
                 from: rows_d.ptr(),
@@ -160,8 +207,13 @@ mod tests {
                 rows: pairs as u32,
                 stride: width as u32,
             };
-            let (y, weights, residual) = (random(1, pairs * width), random(2, pairs), random(3, tokens * width));
-            let (y_d, weights_d, residual_d) = (gpu.upload(&y), gpu.upload(&weights), gpu.upload(&residual));
+            let (y, weights, residual) = (
+                random(1, pairs * width),
+                random(2, pairs),
+                random(3, tokens * width),
+            );
+            let (y_d, weights_d, residual_d) =
+                (gpu.upload(&y), gpu.upload(&weights), gpu.upload(&residual));
             let out = gpu.poisoned(tokens * width);
             let combine = CombineExperts {
                 y: y_d.ptr(),
@@ -173,24 +225,41 @@ mod tests {
                 top: top as u32,
                 width: width as u32,
             };
-            gpu.run(&[sort.launch(), gather.launch(&gpu.0.facts()), combine.launch()]);
+            gpu.run(&[
+                sort.launch(),
+                gather.launch(&gpu.0.facts()),
+                combine.launch(),
+            ]);
 
-            let starts: Vec<u32> =
-                (0..=expert_count as u32).map(|e| experts.iter().filter(|expert| **expert < e).count() as u32).collect();
+            let starts: Vec<u32> = (0..=expert_count as u32)
+                .map(|e| experts.iter().filter(|expert| **expert < e).count() as u32)
+                .collect();
             assert_eq!(gpu.download::<u32>(&offsets), starts);
-            let expected: Vec<u16> =
-                sorted.iter().flat_map(|entry| &rows[entry / top * width..][..width]).copied().collect();
+            let expected: Vec<u16> = sorted
+                .iter()
+                .flat_map(|entry| &rows[entry / top * width..][..width])
+                .copied()
+                .collect();
             assert_eq!(gpu.download::<u16>(&gathered), expected);
             let mut place_of = vec![0; pairs];
-            sorted.iter().enumerate().for_each(|(place, entry)| place_of[*entry] = place);
+            sorted
+                .iter()
+                .enumerate()
+                .for_each(|(place, entry)| place_of[*entry] = place);
             let sums: Vec<f32> = (0..tokens * width)
                 .map(|i| {
                     let (t, column) = (i / width, i % width);
-                    let each = (t * top..(t + 1) * top).map(|entry| weights[entry] * y[place_of[entry] * width + column]);
+                    let each = (t * top..(t + 1) * top)
+                        .map(|entry| weights[entry] * y[place_of[entry] * width + column]);
                     residual[i] + each.sum::<f32>()
                 })
                 .collect();
-            assert_close(&gpu.download(&out), &sums, 1e-6, &format!("{tokens} tokens, {expert_count} experts"));
+            assert_close(
+                &gpu.download(&out),
+                &sums,
+                1e-6,
+                &format!("{tokens} tokens, {expert_count} experts"),
+            );
         }
     }
 }

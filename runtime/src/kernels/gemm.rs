@@ -157,16 +157,31 @@ impl Gemm {
             Store::Glu(glu) => in_epilogue(glu) && self.up.is_some(),
             _ => self.up.is_none(),
         };
-        if !known || self.grouped.is_some_and(|grouped| grouped.experts > MAX_EXPERTS) {
+        if !known
+            || self
+                .grouped
+                .is_some_and(|grouped| grouped.experts > MAX_EXPERTS)
+        {
             return None;
         }
-        let aligned = [Some(self.a), Some(self.w), self.up].iter().flatten().all(|rows| rows.aligned(self.k));
-        Some(if facts.compute_capability == (9, 0) && aligned { self.sm90(facts) } else { self.mma(facts) })
+        let aligned = [Some(self.a), Some(self.w), self.up]
+            .iter()
+            .flatten()
+            .all(|rows| rows.aligned(self.k));
+        Some(if facts.compute_capability == (9, 0) && aligned {
+            self.sm90(facts)
+        } else {
+            self.mma(facts)
+        })
     }
 
     /// Columns that tiles are made of: gate and up take one each.
     fn tile_columns(&self) -> u32 {
-        if self.up.is_some() { 2 * self.n } else { self.n }
+        if self.up.is_some() {
+            2 * self.n
+        } else {
+            self.n
+        }
     }
 
     /// Tiles at most: every expert may begin one that it does not fill.
@@ -189,16 +204,32 @@ impl Gemm {
             (Half::F16, _) => "gemm_sm90_f16_256",
         };
         let (shape, epilogue) = (self.shape(), self.epilogue());
-        let params = Sm90Params { a: NO_MAP, w: NO_MAP, w2: NO_MAP, shape, epilogue, unused: [0; 4] };
-        let w_box = if self.up.is_some() { columns / 2 } else { columns };
+        let params = Sm90Params {
+            a: NO_MAP,
+            w: NO_MAP,
+            w2: NO_MAP,
+            shape,
+            epilogue,
+            unused: [0; 4],
+        };
+        let w_box = if self.up.is_some() {
+            columns / 2
+        } else {
+            columns
+        };
         let mut maps = vec![
             self.a.map(0, self.half, self.k, TILE_ROWS),
             self.w.map(128, self.half, self.k, w_box),
         ];
         maps.extend(self.up.map(|up| up.map(256, self.half, self.k, w_box)));
-        Launch::new(kernel, [facts.sms.min(self.tiles(columns)), 1, 1], SM90_THREADS, &params)
-            .shared(sm90_shared(columns))
-            .tensor_maps(maps)
+        Launch::new(
+            kernel,
+            [facts.sms.min(self.tiles(columns)), 1, 1],
+            SM90_THREADS,
+            &params,
+        )
+        .shared(sm90_shared(columns))
+        .tensor_maps(maps)
     }
 
     /// How many columns a tile gets: wide tiles multiply faster, narrow ones leave fewer SMs idle in the last round.
@@ -206,7 +237,10 @@ impl Gemm {
         // Relative times of one tile, measured on an H100.
         const COSTS: [(u32, u32); 4] = [(128, 18), (256, 33), (192, 26), (64, 15)];
         let rounds = |columns: u32| self.tiles(columns).div_ceil(facts.sms);
-        COSTS.into_iter().min_by_key(|(columns, cost)| rounds(*columns) * cost).map_or(128, |(columns, _)| columns)
+        COSTS
+            .into_iter()
+            .min_by_key(|(columns, cost)| rounds(*columns) * cost)
+            .map_or(128, |(columns, _)| columns)
     }
 
     fn mma(&self, facts: &DeviceFacts) -> Launch {
@@ -231,7 +265,12 @@ impl Gemm {
     }
 
     fn shape(&self) -> ShapeParams {
-        let grouped = self.grouped.unwrap_or(Grouped { experts: 0, first: 0, rows: 0, offsets: DevicePtr::NULL });
+        let grouped = self.grouped.unwrap_or(Grouped {
+            experts: 0,
+            first: 0,
+            rows: 0,
+            offsets: DevicePtr::NULL,
+        });
         ShapeParams {
             tokens: self.a.rows,
             n: self.tile_columns(),
@@ -288,7 +327,10 @@ fn epilogue(store: Store, out: DevicePtr, out_stride: u32, bias: Option<Bias>) -
 
 /// Whether the epilogue joins gate and up so; else they are stored and joined by a kernel of its own.
 pub(crate) fn in_epilogue(glu: &GluArg) -> bool {
-    glu.clamped != 0 || [Act::Silu, Act::GeluTanh].map(act_number).contains(&glu.act)
+    glu.clamped != 0
+        || [Act::Silu, Act::GeluTanh]
+            .map(act_number)
+            .contains(&glu.act)
 }
 
 /// A grouped product of MXFP4 weights, which the kernel unpacks on their way to the tensor cores. sm_90 only.
@@ -342,7 +384,11 @@ impl GemmMxfp4 {
         if !known || !served {
             return None;
         }
-        let columns = if self.up.is_some() { 2 * self.n } else { self.n };
+        let columns = if self.up.is_some() {
+            2 * self.n
+        } else {
+            self.n
+        };
         let shape = ShapeParams {
             tokens: self.a.rows,
             n: columns,

@@ -138,7 +138,9 @@ impl Embed {
     pub(crate) fn launch(&self) -> Launch {
         let params = EmbedParams {
             table: self.table,
-            places: self.places.map_or_else(MatrixArg::zeroed, |places| places.0),
+            places: self
+                .places
+                .map_or_else(MatrixArg::zeroed, |places| places.0),
             tokens: self.tokens,
             positions: self.positions,
             out: self.out,
@@ -155,8 +157,8 @@ impl Embed {
 mod tests {
     use super::super::testing::{Gpu, assert_close, random};
     use super::*;
-    use crate::cuda::DeviceMatrix;
     use crate::cpu::testing::{matrix, rng};
+    use crate::cuda::DeviceMatrix;
 
     /// The twin, with weights as f32.
     fn linear(weights: &[f32], x: &[f32], bias: &[f32], residual: &[f32], cols: usize) -> Vec<f32> {
@@ -165,7 +167,11 @@ mod tests {
         for (x, residual) in x.chunks_exact(cols).zip(residual.chunks_exact(rows)) {
             let each = weights.chunks_exact(cols).zip(bias).zip(residual);
             out.extend(each.map(|((w, bias), residual)| {
-                let dot: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                let dot: f64 = w
+                    .iter()
+                    .zip(x)
+                    .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                    .sum();
                 (dot + f64::from(*bias) + f64::from(*residual)) as f32
             }));
         }
@@ -175,7 +181,11 @@ mod tests {
     fn check(gpu: &Gpu, dtype: WeightDtype, [rows, cols, tokens]: [usize; 3]) {
         let matrix = matrix(dtype, rows, cols, &mut rng(5));
         let device = DeviceMatrix::upload(&gpu.0, std::slice::from_ref(&matrix), "a test").unwrap();
-        let (x, bias, residual) = (random(1, tokens * cols), random(2, rows), random(3, tokens * rows));
+        let (x, bias, residual) = (
+            random(1, tokens * cols),
+            random(2, rows),
+            random(3, tokens * rows),
+        );
         let (x_d, bias_d, residual_d) = (gpu.upload(&x), gpu.upload(&bias), gpu.upload(&residual));
         let out = gpu.poisoned(tokens * rows);
         let launch = Linear {
@@ -195,7 +205,12 @@ mod tests {
         };
         gpu.run(&[launch.launch()]);
         let expected = linear(&matrix.to_f32().unwrap(), &x, &bias, &residual, cols);
-        assert_close(&gpu.download(&out), &expected, 3e-6, &format!("{dtype} {rows} × {cols}, {tokens} tokens"));
+        assert_close(
+            &gpu.download(&out),
+            &expected,
+            3e-6,
+            &format!("{dtype} {rows} × {cols}, {tokens} tokens"),
+        );
     }
 
     #[test]
@@ -203,7 +218,12 @@ mod tests {
         let Some(gpu) = Gpu::get() else { return };
         for dtype in WeightDtype::ALL {
             let len = dtype.block_len();
-            for shape in [[1, len, 1], [5, 3 * len, 2], [37, 5 * len, 9], [130, 2 * len, 17]] {
+            for shape in [
+                [1, len, 1],
+                [5, 3 * len, 2],
+                [37, 5 * len, 9],
+                [130, 2 * len, 17],
+            ] {
                 check(&gpu, dtype, shape);
             }
         }

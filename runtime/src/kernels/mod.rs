@@ -132,20 +132,39 @@ pub enum Half {
 
 impl Launch {
     /// A launch that may start early, without dynamic shared memory.
-    pub(crate) fn new<P: NoUninit>(kernel: &'static str, grid: [u32; 3], block: u32, params: &P) -> Self {
+    pub(crate) fn new<P: NoUninit>(
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: u32,
+        params: &P,
+    ) -> Self {
         let params = bytemuck::bytes_of(params).to_vec();
-        Self { kernel, grid, block, shared: 0, pdl: true, params, tensor_maps: Vec::new() }
+        Self {
+            kernel,
+            grid,
+            block,
+            shared: 0,
+            pdl: true,
+            params,
+            tensor_maps: Vec::new(),
+        }
     }
 
     /// The same with dynamic shared memory.
     #[must_use]
     pub(crate) fn shared(self, bytes: u32) -> Self {
-        Self { shared: bytes, ..self }
+        Self {
+            shared: bytes,
+            ..self
+        }
     }
 
     /// The same with matrices for the copy engine.
     #[must_use]
     pub(crate) fn tensor_maps(self, tensor_maps: Vec<TensorMap>) -> Self {
-        Self { tensor_maps, ..self }
+        Self {
+            tensor_maps,
+            ..self
+        }
     }
 }

@@ -30,7 +30,13 @@ pub(crate) enum Choice {
         options: RouterOptions,
     },
     /// u32 and f32 `[tokens, top]`
-    Made { experts: DevicePtr, weights: DevicePtr, count: u32, top: u32, apply: Apply },
+    Made {
+        experts: DevicePtr,
+        weights: DevicePtr,
+        count: u32,
+        top: u32,
+        apply: Apply,
+    },
 }
 
 /// `out = residual + scale · Σ weight · (down(glu(gate(x), up(x))) + bias)`
@@ -176,7 +182,12 @@ impl Choice {
 
     /// Whether a warp can make it.
     fn served(&self) -> bool {
-        let Self::Router { weights, options, .. } = self else { return self.top() <= MOST_WARPS };
+        let Self::Router {
+            weights, options, ..
+        } = self
+        else {
+            return self.top() <= MOST_WARPS;
+        };
         let fits = options.experts as u32 <= MOST_EXPERTS && options.top as u32 <= MOST_WARPS;
         fits && options.groups.is_none() && weights.is_dense() && weights.served()
     }
@@ -185,7 +196,12 @@ impl Choice {
         let none = DevicePtr::NULL;
         let (experts, top) = (self.experts(), self.top());
         match self {
-            Self::Router { select_bias, logits, options, .. } => RouteParams {
+            Self::Router {
+                select_bias,
+                logits,
+                options,
+                ..
+            } => RouteParams {
                 logits: *logits,
                 select_bias: *select_bias,
                 ids: none,
@@ -205,7 +221,12 @@ impl Choice {
                 softcap: options.softcap.unwrap_or_default() as f32,
                 unused: 0,
             },
-            Self::Made { experts: ids, weights, apply, .. } => RouteParams {
+            Self::Made {
+                experts: ids,
+                weights,
+                apply,
+                ..
+            } => RouteParams {
                 logits: none,
                 select_bias: none,
                 ids: *ids,
@@ -228,11 +249,28 @@ impl Choice {
 impl MoeDecode {
     /// The launches, or `None` where the plain kernels must do.
     pub(crate) fn launches(&self, facts: DeviceFacts) -> Option<Vec<Launch>> {
-        let Self { input, choice, gate_up, down, inter, hidden, tokens, .. } = self;
-        let served = gate_up.served() && down.served() && gate_up.dtype == down.dtype && choice.served() && input.served();
-        let sizes = gate_up.cols == *hidden && down.cols == *inter && input.k == *hidden && !input.is_layer_norm();
+        let Self {
+            input,
+            choice,
+            gate_up,
+            down,
+            inter,
+            hidden,
+            tokens,
+            ..
+        } = self;
+        let served = gate_up.served()
+            && down.served()
+            && gate_up.dtype == down.dtype
+            && choice.served()
+            && input.served();
+        let sizes = gate_up.cols == *hidden
+            && down.cols == *inter
+            && input.k == *hidden
+            && !input.is_layer_norm();
         let room = facts.shared_per_block.saturating_sub(8 << 10);
-        let fits = gate_up.staged_bytes(*hidden) <= room && down.staged_bytes(*inter * choice.top()) <= room;
+        let fits = gate_up.staged_bytes(*hidden) <= room
+            && down.staged_bytes(*inter * choice.top()) <= room;
         if !served || !sizes || !fits || *tokens == 0 || *tokens > MOST_TOKENS {
             return None;
         }
@@ -248,25 +286,49 @@ impl MoeDecode {
     /// read them; 0: it lies there as f32.
     fn half_scale(&self) -> f32 {
         match self.glu {
-            Glu::Clamped { limit, up_shift, .. } if self.down.dtype == WeightDtype::Mxfp4 => {
+            Glu::Clamped {
+                limit, up_shift, ..
+            } if self.down.dtype == WeightDtype::Mxfp4 => {
                 let bound = (limit + up_shift.abs()) * limit;
                 let exponent = (f64::from(1_u32 << 15) / bound).log2().floor();
-                if (0.0..=14.0).contains(&exponent) { exponent.exp2() as f32 } else { 0.0 }
+                if (0.0..=14.0).contains(&exponent) {
+                    exponent.exp2() as f32
+                } else {
+                    0.0
+                }
             }
             _ => 0.0,
         }
     }
 
     fn router(&self) -> Option<Launch> {
-        let Choice::Router { weights, bias, logits, .. } = self.choice else { return None };
+        let Choice::Router {
+            weights,
+            bias,
+            logits,
+            ..
+        } = self.choice
+        else {
+            return None;
+        };
         let (kernel, chunk) = match weights.dtype {
             WeightDtype::BF16 => ("moe_router_bf16", 8),
             WeightDtype::F16 => ("moe_router_f16", 8),
             _ => ("moe_router_f32", 4),
         };
-        let params = RouterParams { weights: weights.planes[0], input: self.input, bias, logits };
+        let params = RouterParams {
+            weights: weights.planes[0],
+            input: self.input,
+            bias,
+            logits,
+        };
         let block = (weights.cols / chunk).next_multiple_of(WARP).min(384);
-        Some(Launch::new(kernel, [self.choice.experts(), self.tokens, 1], block, &params))
+        Some(Launch::new(
+            kernel,
+            [self.choice.experts(), self.tokens, 1],
+            block,
+            &params,
+        ))
     }
 
     fn gate_up(&self) -> Option<Launch> {
@@ -329,7 +391,12 @@ impl MoeDecode {
             scale: self.scale,
             half_scale: self.half_scale(),
         };
-        let launch = Launch::new(kernel, [self.hidden.div_ceil(16), self.tokens, 1], top * splits * WARP, &params);
+        let launch = Launch::new(
+            kernel,
+            [self.hidden.div_ceil(16), self.tokens, 1],
+            top * splits * WARP,
+            &params,
+        );
         Some(launch.shared(self.down.staged_bytes(self.inter * top)))
     }
 
@@ -458,24 +525,45 @@ mod tests {
 
     /// The twin, of one token.
     fn moe(case: &Case, layer: &Layer, x: &[f32]) -> Vec<f32> {
-        let Case { inter, hidden, glu, options, .. } = *case;
+        let Case {
+            inter,
+            hidden,
+            glu,
+            options,
+            ..
+        } = *case;
         let square = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / hidden as f64;
         let factor = 1.0 / (square + 1e-5).sqrt();
-        let normed: Vec<f64> = x.iter().zip(layer.norm).map(|(x, w)| f64::from(*x) * factor * f64::from(*w)).collect();
+        let normed: Vec<f64> = x
+            .iter()
+            .zip(layer.norm)
+            .map(|(x, w)| f64::from(*x) * factor * f64::from(*w))
+            .collect();
         let rows = layer.router.chunks_exact(hidden).zip(layer.router_bias);
-        let logits: Vec<f64> = rows.map(|(row, bias)| dot(row, &normed) + f64::from(*bias)).collect();
+        let logits: Vec<f64> = rows
+            .map(|(row, bias)| dot(row, &normed) + f64::from(*bias))
+            .collect();
         let mut out: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
         for (expert, weight) in chosen(&options, &logits) {
-            let (inside, outside) = if options.apply == Apply::Input { (weight, 1.0) } else { (1.0, weight) };
+            let (inside, outside) = if options.apply == Apply::Input {
+                (weight, 1.0)
+            } else {
+                (1.0, weight)
+            };
             let row = |m: usize| {
                 let row = expert * 2 * inter + m;
-                dot(&layer.gate_up[row * hidden..][..hidden], &normed) * inside + f64::from(layer.gate_up_bias[row])
+                dot(&layer.gate_up[row * hidden..][..hidden], &normed) * inside
+                    + f64::from(layer.gate_up_bias[row])
             };
             let joined = |m: usize| {
                 let (gate, up) = (row(m), row(inter + m));
                 match glu {
                     Glu::Act(_) => gate * sigmoid(gate) * up,
-                    Glu::Clamped { alpha, limit, up_shift } => {
+                    Glu::Clamped {
+                        alpha,
+                        limit,
+                        up_shift,
+                    } => {
                         let gate = gate.min(limit);
                         (up.clamp(-limit, limit) + up_shift) * gate * sigmoid(alpha * gate)
                     }
@@ -484,28 +572,51 @@ mod tests {
             let h: Vec<f64> = (0..inter).map(joined).collect();
             for (n, out) in out.iter_mut().enumerate() {
                 let row = expert * hidden + n;
-                *out += outside * (dot(&layer.down[row * inter..][..inter], &h) + f64::from(layer.down_bias[row]));
+                *out += outside
+                    * (dot(&layer.down[row * inter..][..inter], &h)
+                        + f64::from(layer.down_bias[row]));
             }
         }
         out.into_iter().map(|x| x as f32).collect()
     }
 
     fn check(gpu: &Gpu, case: &Case) {
-        let Case { dtype, router, experts, inter, hidden, tokens, glu, options } = *case;
+        let Case {
+            dtype,
+            router,
+            experts,
+            inter,
+            hidden,
+            tokens,
+            glu,
+            options,
+        } = *case;
         let mut rng = rng(hidden as u64);
         let router = matrix(router, experts, hidden, &mut rng);
         let gate_up = matrix(dtype, experts * 2 * inter, hidden, &mut rng);
         let down = matrix(dtype, experts * hidden, inter, &mut rng);
-        let device = [&router, &gate_up, &down]
-            .map(|matrix| DeviceMatrix::upload(&gpu.0, std::slice::from_ref(matrix), "a test").unwrap());
+        let device = [&router, &gate_up, &down].map(|matrix| {
+            DeviceMatrix::upload(&gpu.0, std::slice::from_ref(matrix), "a test").unwrap()
+        });
         let x = random(1, tokens * hidden);
         let (router_bias, norm) = (random(2, experts), random(3, hidden));
-        let (gate_up_bias, down_bias) = (random(4, experts * 2 * inter), random(5, experts * hidden));
-        let uploads = [&x, &router_bias, &norm, &gate_up_bias, &down_bias].map(|values| gpu.upload(values));
-        let [x_d, router_bias_d, norm_d, gate_up_bias_d, down_bias_d] = uploads.each_ref().map(|buffer| buffer.ptr());
-        let (logits, h) = (gpu.poisoned(tokens * experts), gpu.poisoned(tokens * options.top * inter));
+        let (gate_up_bias, down_bias) =
+            (random(4, experts * 2 * inter), random(5, experts * hidden));
+        let uploads =
+            [&x, &router_bias, &norm, &gate_up_bias, &down_bias].map(|values| gpu.upload(values));
+        let [x_d, router_bias_d, norm_d, gate_up_bias_d, down_bias_d] =
+            uploads.each_ref().map(|buffer| buffer.ptr());
+        let (logits, h) = (
+            gpu.poisoned(tokens * experts),
+            gpu.poisoned(tokens * options.top * inter),
+        );
         let out = gpu.poisoned(tokens * hidden);
-        let input = Input::plain(x_d, hidden as u32, hidden as u32).normed(Norming::Rms, norm_d, DevicePtr::NULL, 1e-5);
+        let input = Input::plain(x_d, hidden as u32, hidden as u32).normed(
+            Norming::Rms,
+            norm_d,
+            DevicePtr::NULL,
+            1e-5,
+        );
         let moe_decode = MoeDecode {
             input,
             choice: Choice::Router {
@@ -540,19 +651,49 @@ mod tests {
             down: &weights[2],
             down_bias: &down_bias,
         };
-        let expected: Vec<f32> = x.chunks_exact(hidden).flat_map(|x| moe(case, &layer, x)).collect();
+        let expected: Vec<f32> = x
+            .chunks_exact(hidden)
+            .flat_map(|x| moe(case, &layer, x))
+            .collect();
         let tolerance = if dtype.is_float() { 2e-5 } else { 5e-3 };
-        assert_close(&gpu.download(&out), &expected, tolerance, &format!("{case:?}"));
+        assert_close(
+            &gpu.download(&out),
+            &expected,
+            tolerance,
+            &format!("{case:?}"),
+        );
     }
 
     #[test]
     fn the_kernels_are_their_twin() {
         let Some(gpu) = Gpu::get() else { return };
-        let clamped = Glu::Clamped { alpha: 1.702, limit: 7.0, up_shift: 1.0 };
-        let gpt_oss = RouterOptions { experts: 32, top: 4, over: Over::Selected, bias: true, ..RouterOptions::default() };
-        let renormed = RouterOptions { experts: 40, top: 8, renorm: true, bias: true, ..RouterOptions::default() };
-        let single =
-            RouterOptions { experts: 5, top: 1, score: Score::Sigmoid, apply: Apply::Input, bias: true, ..gpt_oss };
+        let clamped = Glu::Clamped {
+            alpha: 1.702,
+            limit: 7.0,
+            up_shift: 1.0,
+        };
+        let gpt_oss = RouterOptions {
+            experts: 32,
+            top: 4,
+            over: Over::Selected,
+            bias: true,
+            ..RouterOptions::default()
+        };
+        let renormed = RouterOptions {
+            experts: 40,
+            top: 8,
+            renorm: true,
+            bias: true,
+            ..RouterOptions::default()
+        };
+        let single = RouterOptions {
+            experts: 5,
+            top: 1,
+            score: Score::Sigmoid,
+            apply: Apply::Input,
+            bias: true,
+            ..gpt_oss
+        };
         for dtype in WeightDtype::ALL {
             let len = dtype.block_len().max(8);
             let case = |options: RouterOptions, glu: Glu, tokens: usize| Case {
@@ -570,7 +711,13 @@ mod tests {
             }
             check(&gpu, &case(gpt_oss, clamped, 1));
             check(&gpu, &case(renormed, Act::Silu.into(), 2));
-            check(&gpu, &Case { router: WeightDtype::F32, ..case(single, Act::Silu.into(), 3) });
+            check(
+                &gpu,
+                &Case {
+                    router: WeightDtype::F32,
+                    ..case(single, Act::Silu.into(), 3)
+                },
+            );
         }
         let long = Case {
             dtype: WeightDtype::Mxfp4,
@@ -580,13 +727,22 @@ mod tests {
             hidden: 2880,
             tokens: 1,
             glu: clamped,
-            options: RouterOptions { experts: 4, ..gpt_oss },
+            options: RouterOptions {
+                experts: 4,
+                ..gpt_oss
+            },
         };
         check(&gpu, &long);
     }
 
     fn case_is_served(dtype: WeightDtype) -> bool {
         let place = DevicePtr(256);
-        Weights { dtype, planes: [place; 4], rows: 1, cols: 256 }.served()
+        Weights {
+            dtype,
+            planes: [place; 4],
+            rows: 1,
+            cols: 256,
+        }
+        .served()
     }
 }

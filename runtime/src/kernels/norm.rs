@@ -38,8 +38,26 @@ struct Params {
 
 impl Norm {
     pub(crate) fn launch(&self) -> Launch {
-        let Self { x, weight, bias, out, rows, width, centred, eps } = *self;
-        let params = Params { x, weight, bias, out, width, centred: centred.into(), eps, unused: 0 };
+        let Self {
+            x,
+            weight,
+            bias,
+            out,
+            rows,
+            width,
+            centred,
+            eps,
+        } = *self;
+        let params = Params {
+            x,
+            weight,
+            bias,
+            out,
+            width,
+            centred: centred.into(),
+            eps,
+            unused: 0,
+        };
         let block = width.next_multiple_of(WARP).clamp(WARP, 1024);
         Launch::new("norm_f32", [rows, 1, 1], block, &params)
     }
@@ -51,15 +69,31 @@ mod tests {
     use super::*;
 
     /// The twin.
-    fn norm(x: &[f32], weight: Option<&[f32]>, bias: Option<&[f32]>, centred: bool, eps: f32) -> Vec<f32> {
+    fn norm(
+        x: &[f32],
+        weight: Option<&[f32]>,
+        bias: Option<&[f32]>,
+        centred: bool,
+        eps: f32,
+    ) -> Vec<f32> {
         let n = x.len() as f64;
-        let mean = if centred { x.iter().map(|x| f64::from(*x)).sum::<f64>() / n } else { 0.0 };
-        let square = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n;
+        let mean = if centred {
+            x.iter().map(|x| f64::from(*x)).sum::<f64>() / n
+        } else {
+            0.0
+        };
+        let square = x
+            .iter()
+            .map(|x| (f64::from(*x) - mean).powi(2))
+            .sum::<f64>()
+            / n;
         let factor = 1.0 / (square + f64::from(eps)).sqrt();
         let at = |v: Option<&[f32]>, i: usize, none: f64| v.map_or(none, |v| f64::from(v[i]));
         let each = x.iter().enumerate();
-        each.map(|(i, x)| ((f64::from(*x) - mean) * factor * at(weight, i, 1.0) + at(bias, i, 0.0)) as f32)
-            .collect()
+        each.map(|(i, x)| {
+            ((f64::from(*x) - mean) * factor * at(weight, i, 1.0) + at(bias, i, 0.0)) as f32
+        })
+        .collect()
     }
 
     #[test]
@@ -90,7 +124,8 @@ mod tests {
                 let x = random(1, rows * width);
                 let (weight, bias) = (random(2, width), random(3, width));
                 let out = gpu.poisoned(rows * width);
-                let (x_d, weight_d, bias_d) = (gpu.upload(&x), gpu.upload(&weight), gpu.upload(&bias));
+                let (x_d, weight_d, bias_d) =
+                    (gpu.upload(&x), gpu.upload(&weight), gpu.upload(&bias));
                 let optional = |ptr| if weighted { ptr } else { DevicePtr::NULL };
                 let launch = Norm {
                     x: x_d.ptr(),
@@ -105,9 +140,22 @@ mod tests {
                 gpu.run(&[launch.launch()]);
                 let expected: Vec<f32> = x
                     .chunks_exact(width)
-                    .flat_map(|row| norm(row, weighted.then_some(&weight), weighted.then_some(&bias), centred, 1e-5))
+                    .flat_map(|row| {
+                        norm(
+                            row,
+                            weighted.then_some(&weight),
+                            weighted.then_some(&bias),
+                            centred,
+                            1e-5,
+                        )
+                    })
                     .collect();
-                assert_close(&gpu.download(&out), &expected, 2e-6, &format!("{rows} × {width}"));
+                assert_close(
+                    &gpu.download(&out),
+                    &expected,
+                    2e-6,
+                    &format!("{rows} × {width}"),
+                );
             }
         }
     }

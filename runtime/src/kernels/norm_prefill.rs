@@ -86,11 +86,26 @@ mod tests {
     /// The twin.
     fn norm(x: &[f32], weight: &[f32], bias: &[f32], divisor: Divisor) -> Vec<f32> {
         let n = x.len() as f64;
-        let mean = if divisor == Divisor::Deviation { x.iter().map(|x| f64::from(*x)).sum::<f64>() / n } else { 0.0 };
-        let square = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / n;
-        let factor = if divisor == Divisor::One { 1.0 } else { 1.0 / (square + 1e-5).sqrt() };
+        let mean = if divisor == Divisor::Deviation {
+            x.iter().map(|x| f64::from(*x)).sum::<f64>() / n
+        } else {
+            0.0
+        };
+        let square = x
+            .iter()
+            .map(|x| (f64::from(*x) - mean).powi(2))
+            .sum::<f64>()
+            / n;
+        let factor = if divisor == Divisor::One {
+            1.0
+        } else {
+            1.0 / (square + 1e-5).sqrt()
+        };
         let each = x.iter().zip(weight).zip(bias);
-        each.map(|((x, w), b)| ((f64::from(*x) - mean) * factor * f64::from(*w) + f64::from(*b)) as f32).collect()
+        each.map(|((x, w), b)| {
+            ((f64::from(*x) - mean) * factor * f64::from(*w) + f64::from(*b)) as f32
+        })
+        .collect()
     }
 
     #[test]
@@ -98,8 +113,10 @@ mod tests {
         let Some(gpu) = Gpu::get() else { return };
         for (rows, width) in [(9, 64), (3, 333), (2, 2880), (1, 5001)] {
             for divisor in [Divisor::Rms, Divisor::Deviation, Divisor::One] {
-                let (x, weight, bias) = (random(1, rows * width), random(2, width), random(3, width));
-                let (x_d, weight_d, bias_d) = (gpu.upload(&x), gpu.upload(&weight), gpu.upload(&bias));
+                let (x, weight, bias) =
+                    (random(1, rows * width), random(2, width), random(3, width));
+                let (x_d, weight_d, bias_d) =
+                    (gpu.upload(&x), gpu.upload(&weight), gpu.upload(&bias));
                 let stride = width.next_multiple_of(8);
                 let out = gpu.poisoned_bytes(rows * stride * 2);
                 let launch = NormPrefill {
@@ -123,7 +140,12 @@ mod tests {
                     expected.extend(norm(row, &weight, &bias, divisor));
                     expected.resize(expected.len() + stride - width, 0.0);
                 }
-                assert_close(&found, &expected, 6e-4, &format!("{rows} × {width}, {divisor:?}"));
+                assert_close(
+                    &found,
+                    &expected,
+                    6e-4,
+                    &format!("{rows} × {width}, {divisor:?}"),
+                );
             }
         }
     }

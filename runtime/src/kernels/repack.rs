@@ -68,16 +68,25 @@ impl Repack {
 mod tests {
     use half::f16;
 
-    use super::super::testing::{Gpu, random};
     use super::super::matrix;
+    use super::super::testing::{Gpu, random};
     use super::*;
 
-    const PACKED: [WeightDtype; 5] =
-        [WeightDtype::Q4_0, WeightDtype::Q8_0, WeightDtype::Q4K, WeightDtype::Q6K, WeightDtype::Mxfp4];
+    const PACKED: [WeightDtype; 5] = [
+        WeightDtype::Q4_0,
+        WeightDtype::Q8_0,
+        WeightDtype::Q4K,
+        WeightDtype::Q6K,
+        WeightDtype::Mxfp4,
+    ];
 
     /// Value j of 32, whose byte i holds values i and i + 16.
     fn nibble_of_halves(bytes: &[u8], j: usize) -> u32 {
-        u32::from(if j < 16 { bytes[j] & 15 } else { bytes[j - 16] >> 4 })
+        u32::from(if j < 16 {
+            bytes[j] & 15
+        } else {
+            bytes[j - 16] >> 4
+        })
     }
 
     /// Four words of eight nibbles, low bits first.
@@ -97,14 +106,20 @@ mod tests {
         if j < 4 {
             (byte(j) & 63, byte(j + 4) & 63)
         } else {
-            (byte(j + 4) & 15 | (byte(j - 4) >> 6) << 4, byte(j + 4) >> 4 | (byte(j) >> 6) << 4)
+            (
+                byte(j + 4) & 15 | (byte(j - 4) >> 6) << 4,
+                byte(j + 4) >> 4 | (byte(j) >> 6) << 4,
+            )
         }
     }
 
     /// The twin: a block's share of each plane.
     fn repacked(dtype: WeightDtype, block: &[u8]) -> Vec<Vec<u8>> {
         match dtype {
-            WeightDtype::Q4_0 => vec![words(|j| nibble_of_halves(&block[2..], j)), block[..2].to_vec()],
+            WeightDtype::Q4_0 => vec![
+                words(|j| nibble_of_halves(&block[2..], j)),
+                block[..2].to_vec(),
+            ],
             WeightDtype::Q8_0 => {
                 let order = [0, 1, 4, 5, 2, 3, 6, 7];
                 let byte = |i: usize| block[2 + i / 8 * 8 + order[i % 8]] ^ 0x80;
@@ -120,7 +135,10 @@ mod tests {
                     let bytes = &block[16 + unit / 2 * 32..][..32];
                     words(|j| u32::from(bytes[j] >> (unit % 2 * 4) & 15))
                 });
-                let supers = block[..4].iter().copied().chain(fields.to_le_bytes().into_iter().take(12));
+                let supers = block[..4]
+                    .iter()
+                    .copied()
+                    .chain(fields.to_le_bytes().into_iter().take(12));
                 vec![quants.collect(), supers.collect()]
             }
             WeightDtype::Q6K => {
@@ -147,7 +165,10 @@ mod tests {
                     let bits = (value >> 3) << [15, 12, 14, 13][k] | (value & 7) << (9 - 3 * k);
                     quants[j / 8] |= bits << (j % 8 / 4 * 16);
                 }
-                vec![quants.into_iter().flat_map(u32::to_le_bytes).collect(), block[..1].to_vec()]
+                vec![
+                    quants.into_iter().flat_map(u32::to_le_bytes).collect(),
+                    block[..1].to_vec(),
+                ]
             }
         }
     }
@@ -155,7 +176,14 @@ mod tests {
     /// What the kernels make of a block's planes.
     fn values(dtype: WeightDtype, planes: &[Vec<u8>]) -> Vec<f32> {
         let half = |bytes: &[u8]| f16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-        let word = |plane: &[u8], i: usize| u32::from_le_bytes([plane[4 * i], plane[4 * i + 1], plane[4 * i + 2], plane[4 * i + 3]]);
+        let word = |plane: &[u8], i: usize| {
+            u32::from_le_bytes([
+                plane[4 * i],
+                plane[4 * i + 1],
+                plane[4 * i + 2],
+                plane[4 * i + 3],
+            ])
+        };
         let nibble = |j: usize| word(&planes[0], j / 8) >> (4 * (j % 8)) & 15;
         let value = |j: usize| match dtype {
             WeightDtype::Q4_0 => (nibble(j) as f32 - 8.0) * half(&planes[1]),
@@ -164,7 +192,10 @@ mod tests {
                 (f32::from(planes[0][j / 8 * 8 + place]) - 128.0) * half(&planes[1])
             }
             WeightDtype::Q4K => {
-                let fields = planes[1][4..].iter().rev().fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
+                let fields = planes[1][4..]
+                    .iter()
+                    .rev()
+                    .fold(0_u128, |all, byte| all << 8 | u128::from(*byte));
                 let field = (fields >> (12 * (j / 32))) as u32;
                 let (scale, min) = ((field & 63) as f32, (field >> 6 & 63) as f32);
                 half(&planes[1]) * scale * nibble(j) as f32 - half(&planes[1][2..]) * min
@@ -178,8 +209,13 @@ mod tests {
             _ => {
                 let half = word(&planes[0], j / 8) >> (j % 8 / 4 * 16);
                 let k = j % 4;
-                let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][(half >> (9 - 3 * k) & 7) as usize];
-                let sign = if half >> [15, 12, 14, 13][k] & 1 == 1 { -1.0 } else { 1.0 };
+                let magnitude =
+                    [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][(half >> (9 - 3 * k) & 7) as usize];
+                let sign = if half >> [15, 12, 14, 13][k] & 1 == 1 {
+                    -1.0
+                } else {
+                    1.0
+                };
                 sign * magnitude * (f32::from(planes[1][0]) - 127.0).exp2()
             }
         };
@@ -215,7 +251,10 @@ mod tests {
                 let mut expected = vec![0.0; dtype.block_len()];
                 dtype.dequantize(block, &mut expected).unwrap();
                 for (found, expected) in values(dtype, &planes).iter().zip(&expected) {
-                    assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{dtype}: {found} {expected}");
+                    assert!(
+                        (found - expected).abs() <= 1e-6 * expected.abs(),
+                        "{dtype}: {found} {expected}"
+                    );
                 }
             }
         }
@@ -229,14 +268,27 @@ mod tests {
                 let file = blocks(dtype, count);
                 let blocks = gpu.upload(&file);
                 let sizes = matrix::planes(dtype);
-                let buffers: Vec<_> = sizes.iter().map(|bytes| gpu.poisoned_bytes(bytes * count)).collect();
+                let buffers: Vec<_> = sizes
+                    .iter()
+                    .map(|bytes| gpu.poisoned_bytes(bytes * count))
+                    .collect();
                 let mut planes = [DevicePtr::NULL; MAX_PLANES];
-                planes.iter_mut().zip(&buffers).for_each(|(plane, buffer)| *plane = buffer.ptr());
-                let repack = Repack { dtype, blocks: blocks.ptr(), planes, count: count as u64 };
+                planes
+                    .iter_mut()
+                    .zip(&buffers)
+                    .for_each(|(plane, buffer)| *plane = buffer.ptr());
+                let repack = Repack {
+                    dtype,
+                    blocks: blocks.ptr(),
+                    planes,
+                    count: count as u64,
+                };
                 gpu.run(&[repack.launch().unwrap()]);
                 for (k, buffer) in buffers.iter().enumerate() {
-                    let expected: Vec<u8> =
-                        file.chunks_exact(dtype.block_bytes()).flat_map(|block| repacked(dtype, block).swap_remove(k)).collect();
+                    let expected: Vec<u8> = file
+                        .chunks_exact(dtype.block_bytes())
+                        .flat_map(|block| repacked(dtype, block).swap_remove(k))
+                        .collect();
                     assert_eq!(gpu.download::<u8>(buffer), expected, "{dtype}, plane {k}");
                 }
             }

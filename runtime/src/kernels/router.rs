@@ -61,7 +61,9 @@ impl Route {
             selected: (options.over == Over::Selected).into(),
             groups: groups.map_or(0, |groups| groups.count as u32),
             keep: groups.map_or(0, |groups| groups.keep as u32),
-            top2: groups.is_some_and(|groups| groups.rank == Rank::Top2Sum).into(),
+            top2: groups
+                .is_some_and(|groups| groups.rank == Rank::Top2Sum)
+                .into(),
             renorm: options.renorm.into(),
             softcap: options.softcap.unwrap_or(0.0) as f32,
             renorm_eps: options.renorm_eps as f32,
@@ -103,9 +105,25 @@ struct CombineParams {
 
 impl Combine {
     pub(crate) fn launch(&self) -> Launch {
-        let Self { x, weights, residual, out, tokens, top, width } = *self;
+        let Self {
+            x,
+            weights,
+            residual,
+            out,
+            tokens,
+            top,
+            width,
+        } = *self;
         let count = u64::from(tokens) * u64::from(width);
-        let params = CombineParams { x, weights, residual, out, count, top, width };
+        let params = CombineParams {
+            x,
+            weights,
+            residual,
+            out,
+            count,
+            top,
+            width,
+        };
         Launch::new("combine", blocks_for(count), THREADS, &params)
     }
 }
@@ -163,10 +181,20 @@ mod tests {
             (logits[vocab / 3], logits[vocab / 2]) = (9.0, 9.0);
             logits[2 * vocab - 1] = f32::NAN;
             let (x, token, largest) = (gpu.upload(&logits), gpu.poisoned(2), gpu.poisoned(2));
-            let argmax = Argmax { logits: x.ptr(), token: token.ptr(), largest: largest.ptr(), vocab: vocab as u32, unused: 0 };
+            let argmax = Argmax {
+                logits: x.ptr(),
+                token: token.ptr(),
+                largest: largest.ptr(),
+                vocab: vocab as u32,
+                unused: 0,
+            };
             gpu.run(&[argmax.launch(2)]);
             let largest = gpu.download::<f32>(&largest);
-            assert_eq!(gpu.download::<u32>(&token)[0] as usize, vocab / 3, "{vocab}");
+            assert_eq!(
+                gpu.download::<u32>(&token)[0] as usize,
+                vocab / 3,
+                "{vocab}"
+            );
             if vocab > 1 {
                 assert_eq!(largest[0], 9.0);
             }

@@ -21,7 +21,10 @@ impl Gpu {
             Ok(gpu) => Some(gpu),
             Err(error) => {
                 // Not `eprintln!`, which the test harness hides.
-                let _ = writeln!(std::io::stderr(), "SKIPPED: tests of kernels need a GPU: {error}");
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "SKIPPED: tests of kernels need a GPU: {error}"
+                );
                 None
             }
         });
@@ -57,14 +60,22 @@ impl Gpu {
 /// Nearly normal numbers that the seed determines.
 pub(crate) fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
-    (0..count).map(|_| (0..4).map(|_| rng.random_range(-1.0_f32..1.0)).sum()).collect()
+    (0..count)
+        .map(|_| (0..4).map(|_| rng.random_range(-1.0_f32..1.0)).sum())
+        .collect()
 }
 
 /// Numbers rounded to a 16-bit type, and their bits.
 pub(crate) fn halves(half: Half, values: &[f32]) -> (Vec<f32>, Vec<u16>) {
     let round = |x: &f32| match half {
-        Half::Bf16 => (half::bf16::from_f32(*x).to_f32(), half::bf16::from_f32(*x).to_bits()),
-        Half::F16 => (half::f16::from_f32(*x).to_f32(), half::f16::from_f32(*x).to_bits()),
+        Half::Bf16 => (
+            half::bf16::from_f32(*x).to_f32(),
+            half::bf16::from_f32(*x).to_bits(),
+        ),
+        Half::F16 => (
+            half::f16::from_f32(*x).to_f32(),
+            half::f16::from_f32(*x).to_bits(),
+        ),
     };
     values.iter().map(round).unzip()
 }
@@ -73,8 +84,13 @@ pub(crate) fn halves(half: Half, values: &[f32]) -> (Vec<f32>, Vec<u16>) {
 #[track_caller]
 pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(f32::MIN_POSITIVE, |max, x| max.max(x.abs()));
+    let scale = expected
+        .iter()
+        .fold(f32::MIN_POSITIVE, |max, x| max.max(x.abs()));
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= tolerance * scale, "{what}: at {i} {found}, not {expected}");
+        assert!(
+            (found - expected).abs() <= tolerance * scale,
+            "{what}: at {i} {found}, not {expected}"
+        );
     }
 }

@@ -187,7 +187,10 @@ impl KvCache {
     ///
     /// # Errors
     /// If there is too little.
-    #[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "for GPUs"))]
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(clippy::unnecessary_wraps, reason = "for GPUs")
+    )]
     pub fn place(&mut self, backend: &Backend) -> Result<()> {
         match backend {
             Backend::Cpu(_) => Ok(()),

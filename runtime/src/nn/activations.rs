@@ -264,7 +264,10 @@ impl Activations {
         let factor = factor as f32;
         #[cfg(feature = "cuda")]
         if let Some(x) = self.recorded() {
-            let map = Map { factor, ..Map::IDENTITY };
+            let map = Map {
+                factor,
+                ..Map::IDENTITY
+            };
             *self = x.map(map).into();
             return Ok(());
         }

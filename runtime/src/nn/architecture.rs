@@ -208,6 +208,7 @@ pub fn load_model(
 ) -> Result<(Box<dyn Model>, Plan)> {
     let source = Source::Checkpoint(checkpoint);
     let plan = judge(architecture.plan(checkpoint.config(), source)?, checkpoint)?;
-    let (model, _) = architecture.run(checkpoint.config(), source, Mode::Loading(backend.into()))?;
+    let (model, _) =
+        architecture.run(checkpoint.config(), source, Mode::Loading(backend.into()))?;
     Ok((model, plan))
 }

@@ -38,7 +38,10 @@ pub(super) enum Table {
 }
 
 impl Table {
-    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, clippy::unnecessary_wraps, reason = "for GPUs"))]
+    #[cfg_attr(
+        not(feature = "cuda"),
+        expect(unused_variables, clippy::unnecessary_wraps, reason = "for GPUs")
+    )]
     fn new(w: &Weights, matrix: Matrix) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = w.gpu() {
@@ -99,7 +102,10 @@ impl Embedding {
         };
         let table = |matrix: Option<Matrix>| matrix.map(|matrix| Table::new(w, matrix)).transpose();
         let (tokens, positions) = match positions {
-            Some((matrix, offset)) => (table(tokens)?, table(Some(matrix))?.map(|table| (table, offset))),
+            Some((matrix, offset)) => (
+                table(tokens)?,
+                table(Some(matrix))?.map(|table| (table, offset)),
+            ),
             None => (table(tokens)?, None),
         };
         Ok(Self {
@@ -142,13 +148,21 @@ impl Embedding {
     /// The beginning of a step's tape, if the tables are on a GPU.
     #[cfg(feature = "cuda")]
     fn recorded(&self, table: &Table, step: &Step) -> Option<crate::cuda::Value> {
-        let Table::Device(table) = table else { return None };
+        let Table::Device(table) = table else {
+            return None;
+        };
         let places = match &self.positions {
             Some((Table::Device(places), offset)) => Some((std::sync::Arc::clone(places), *offset)),
             _ => None,
         };
         let gpu = table.gpu();
-        Some(crate::cuda::Value::embed(gpu, table, self.scale, places, step.tokens().len()))
+        Some(crate::cuda::Value::embed(
+            gpu,
+            table,
+            self.scale,
+            places,
+            step.tokens().len(),
+        ))
     }
 
     /// The step's tokens → `[tokens, hidden]`

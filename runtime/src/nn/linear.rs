@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::embedding::Table;
 use super::error::setting;
 use super::parallel::for_rows;
-use super::embedding::Table;
 use super::{Activations, Embedding, Name, Rows, Step, Vector};
 use crate::cpu::PackedMatrix;
 use crate::weights::{Matrix, Weights};
@@ -37,7 +37,8 @@ impl Parts {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = w.gpu() {
             let same = matrices.chunk_by(|a, b| a.dtype() == b.dtype());
-            let parts = same.map(|same| crate::cuda::DeviceMatrix::upload(gpu, same, "a projection"));
+            let parts =
+                same.map(|same| crate::cuda::DeviceMatrix::upload(gpu, same, "a projection"));
             return Ok(Self::Device(parts.collect::<Result<_>>()?));
         }
         let parts = joined(matrices)?.into_iter().map(|matrix| w.pack(matrix));
@@ -211,8 +212,15 @@ impl Linear {
         let Parts::Device(parts) = &self.parts else {
             return super::error::shape("a projection in the CPU's memory cannot run on a GPU");
         };
-        let bias = self.bias.as_ref().map(|bias| bias.on(&x.gpu())).transpose()?;
-        let linear = crate::cuda::TapeLinear { parts: Arc::clone(parts), bias };
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| bias.on(&x.gpu()))
+            .transpose()?;
+        let linear = crate::cuda::TapeLinear {
+            parts: Arc::clone(parts),
+            bias,
+        };
         Ok(x.linear(linear, self.out_features).into())
     }
 
@@ -225,7 +233,9 @@ impl Linear {
         let parts = match &self.parts {
             Parts::Host(parts) => parts,
             #[cfg(feature = "cuda")]
-            Parts::Device(_) => return super::error::shape("a projection on a GPU cannot run on the CPU"),
+            Parts::Device(_) => {
+                return super::error::shape("a projection on a GPU cannot run on the CPU");
+            }
         };
         if let [only] = &**parts {
             only.matmul(x, tokens, out)?;

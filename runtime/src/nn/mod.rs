@@ -27,9 +27,9 @@ pub use crate::config::{ConfigFile, Format, OneOrEach};
 pub use crate::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 pub use crate::weights::Weights;
 pub use crate::{Error, Result};
+pub use act::{Act, Glu};
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use act::{apply as apply_act, join as join_glu};
-pub use act::{Act, Glu};
 pub use activations::Activations;
 pub use architecture::{Architecture, Condition, Model, load_model, select};
 pub use attention::{Append, Attend, Heads, KvSlot, QTemperature, Queries, Sinks};

@@ -85,7 +85,14 @@ impl Norm {
     pub(super) fn joined(options: &NormOptions, norms: &[Self]) -> Self {
         let join = |part: fn(&Self) -> Option<&Vector>| {
             let parts: Option<Vec<&Vector>> = norms.iter().map(part).collect();
-            parts.map(|parts| parts.iter().flat_map(|part| part.iter()).copied().collect::<Vec<f32>>().into())
+            parts.map(|parts| {
+                parts
+                    .iter()
+                    .flat_map(|part| part.iter())
+                    .copied()
+                    .collect::<Vec<f32>>()
+                    .into()
+            })
         };
         Self {
             weight: join(|norm| norm.weight.as_ref()),
@@ -119,7 +126,10 @@ impl Norm {
 
     /// The norm with its weights on a GPU.
     #[cfg(feature = "cuda")]
-    pub(super) fn on(&self, gpu: &std::sync::Arc<crate::cuda::Gpu>) -> Result<crate::cuda::TapeNorm> {
+    pub(super) fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+    ) -> Result<crate::cuda::TapeNorm> {
         let on = |vector: &Option<Vector>| vector.as_ref().map(|vector| vector.on(gpu)).transpose();
         Ok(crate::cuda::TapeNorm {
             centred: self.kind == NormKind::Layer,

@@ -63,8 +63,15 @@ impl QkNorm {
 
     /// The norms with their weights on a GPU.
     #[cfg(feature = "cuda")]
-    pub(super) fn on(&self, gpu: &std::sync::Arc<crate::cuda::Gpu>, dim: usize) -> Result<crate::cuda::TapeOp> {
-        Ok(crate::cuda::TapeOp::Norm(self.q.on(gpu, dim)?, self.k.on(gpu, dim)?))
+    pub(super) fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        dim: usize,
+    ) -> Result<crate::cuda::TapeOp> {
+        Ok(crate::cuda::TapeOp::Norm(
+            self.q.on(gpu, dim)?,
+            self.k.on(gpu, dim)?,
+        ))
     }
 
     /// Normalizes a token's queries and keys.
@@ -138,12 +145,20 @@ impl HeadNorms {
     }
 
     #[cfg(feature = "cuda")]
-    fn on(&self, gpu: &std::sync::Arc<crate::cuda::Gpu>, dim: usize) -> Result<crate::cuda::TapeHeadNorm> {
+    fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        dim: usize,
+    ) -> Result<crate::cuda::TapeHeadNorm> {
         let (norm, width, step) = match self {
             Self::Same { norm, width } => (norm, *width, 0),
             Self::Each { joined, .. } => (joined, dim, dim),
         };
-        Ok(crate::cuda::TapeHeadNorm { norm: norm.on(gpu)?, width, step })
+        Ok(crate::cuda::TapeHeadNorm {
+            norm: norm.on(gpu)?,
+            width,
+            step,
+        })
     }
 
     fn apply(&self, x: &mut [f32], dim: usize) {

@@ -192,7 +192,9 @@ impl Routes {
         let choices = match &self.choices {
             Choices::Host(choices) => choices,
             #[cfg(feature = "cuda")]
-            Choices::Device(_) => return super::error::shape("a choice on a GPU cannot lead experts of the CPU"),
+            Choices::Device(_) => {
+                return super::error::shape("a choice on a GPU cannot lead experts of the CPU");
+            }
         };
         let mut tokens = vec![Vec::new(); experts];
         for (index, &(expert, weight)) in choices.iter().enumerate() {
@@ -259,7 +261,11 @@ impl Router {
         } = self.options;
         #[cfg(feature = "cuda")]
         if let Some(logits) = logits.recorded() {
-            let bias = self.select_bias.as_ref().map(|bias| bias.on(&logits.gpu())).transpose()?;
+            let bias = self
+                .select_bias
+                .as_ref()
+                .map(|bias| bias.on(&logits.gpu()))
+                .transpose()?;
             let choices = Choices::Device(logits.route(self.options, bias));
             return Ok(Routes {
                 top,

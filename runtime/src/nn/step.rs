@@ -7,10 +7,12 @@ use candle_core::Tensor;
 
 use super::error::shape;
 use super::rope::Angles;
-use super::{Act, Activations, Append, Attend, Glu, KvSlot, Linear, Model, NnError, Queries, Rope, act};
-use crate::kv_cache::{BLOCK_SIZE, BlockTable, CacheError, KvCache, Place, Reach, SequenceId};
+use super::{
+    Act, Activations, Append, Attend, Glu, KvSlot, Linear, Model, NnError, Queries, Rope, act,
+};
 #[cfg(feature = "cuda")]
 use crate::kernels::elementwise::Map;
+use crate::kv_cache::{BLOCK_SIZE, BlockTable, CacheError, KvCache, Place, Reach, SequenceId};
 use crate::nn::parallel::for_rows;
 use crate::{Result, cpu};
 
@@ -83,10 +85,16 @@ pub fn forward(model: &dyn Model, cache: &mut KvCache, runs: &[Run]) -> Result<L
 ///
 /// # Errors
 /// As [`forward`], and if a logit is no number.
-pub fn next_token(model: &dyn Model, cache: &mut KvCache, sequence: SequenceId, tokens: &[u32]) -> Result<u32> {
+pub fn next_token(
+    model: &dyn Model,
+    cache: &mut KvCache,
+    sequence: SequenceId,
+    tokens: &[u32],
+) -> Result<u32> {
     #[cfg(feature = "cuda")]
     if let [token] = *tokens
-        && let Some(next) = crate::cuda::greedy(cache, std::ptr::from_ref(model).addr(), sequence, token)?
+        && let Some(next) =
+            crate::cuda::greedy(cache, std::ptr::from_ref(model).addr(), sequence, token)?
     {
         return Ok(next);
     }
@@ -274,7 +282,10 @@ impl<'c> Step<'c> {
     pub fn activate(&self, mut x: Activations, act: Act) -> Result<Activations> {
         #[cfg(feature = "cuda")]
         if let Some(x) = x.recorded() {
-            let map = Map { act, ..Map::IDENTITY };
+            let map = Map {
+                act,
+                ..Map::IDENTITY
+            };
             return Ok(x.map(map).into());
         }
         x.change_rows(|_, rows| act::apply(act, rows))?;
@@ -306,7 +317,11 @@ impl<'c> Step<'c> {
     /// Runs what a GPU's tape has recorded, and counts the runs as cached.
     #[cfg(feature = "cuda")]
     fn finish(&mut self, logits: &crate::cuda::Value) -> Result<Logits> {
-        let runs: Vec<_> = self.runs.iter().map(|run| (run.sequence, run.tokens, run.start)).collect();
+        let runs: Vec<_> = self
+            .runs
+            .iter()
+            .map(|run| (run.sequence, run.tokens, run.start))
+            .collect();
         let logits = crate::cuda::finish(self.cache, &runs, &self.tokens, &self.wanted, logits)?;
         self.commit();
         Ok(Logits(Numbers::Device(logits)))
@@ -368,9 +383,17 @@ impl LogitsOptions<'_, '_> {
         if let Some(logits) = logits.recorded() {
             let factor = self.scale as f32;
             let softcap = self.softcap.unwrap_or(0.0) as f32;
-            let map = Map { factor, softcap, ..Map::IDENTITY };
+            let map = Map {
+                factor,
+                softcap,
+                ..Map::IDENTITY
+            };
             let plain = factor == 1.0 && softcap == 0.0;
-            let logits = if plain { logits.clone() } else { logits.map(map) };
+            let logits = if plain {
+                logits.clone()
+            } else {
+                logits.map(map)
+            };
             return self.step.finish(&logits);
         }
         if self.scale != 1.0 {
@@ -431,7 +454,11 @@ impl Logits {
             #[cfg(feature = "cuda")]
             Numbers::Device(logits) => {
                 let shape = (logits.rows, logits.vocab);
-                Ok(Tensor::from_vec(logits.to_vec()?, shape, &candle_core::Device::Cpu)?)
+                Ok(Tensor::from_vec(
+                    logits.to_vec()?,
+                    shape,
+                    &candle_core::Device::Cpu,
+                )?)
             }
         }
     }
@@ -444,7 +471,9 @@ impl Logits {
         match &self.0 {
             Numbers::Host(logits) => {
                 let values = logits.values();
-                Ok(crate::sampling::argmax(values.rchunks(logits.width()).next().unwrap_or(&[]))?)
+                Ok(crate::sampling::argmax(
+                    values.rchunks(logits.width()).next().unwrap_or(&[]),
+                )?)
             }
             #[cfg(feature = "cuda")]
             Numbers::Device(logits) => logits.argmax(),

@@ -1,9 +1,9 @@
 //! Small vectors of weights: norms, biases, sinks.
 
 use std::ops::Deref;
+use std::sync::Arc;
 #[cfg(feature = "cuda")]
 use std::sync::OnceLock;
-use std::sync::Arc;
 
 /// A vector of weights; a clone shares it. On a GPU it goes there when it is first used.
 #[derive(Clone, Debug)]
@@ -33,11 +33,18 @@ impl Deref for Vector {
 #[cfg(feature = "cuda")]
 impl Vector {
     /// The vector on a model's GPU.
-    pub(crate) fn on(&self, gpu: &Arc<crate::cuda::Gpu>) -> crate::Result<Arc<crate::cuda::Buffer>> {
+    pub(crate) fn on(
+        &self,
+        gpu: &Arc<crate::cuda::Gpu>,
+    ) -> crate::Result<Arc<crate::cuda::Buffer>> {
         if let Some(buffer) = self.device.get() {
             return Ok(Arc::clone(buffer));
         }
-        let buffer = Arc::new(crate::cuda::Buffer::of(gpu, &self.values, "a vector of weights")?);
+        let buffer = Arc::new(crate::cuda::Buffer::of(
+            gpu,
+            &self.values,
+            "a vector of weights",
+        )?);
         Ok(Arc::clone(self.device.get_or_init(|| buffer)))
     }
 }

@@ -56,7 +56,9 @@ fn fill<const N: usize>(
         let mut generator = generator.after(task * TASK);
         // Each chunk is locked once: the lock only proves that nobody else writes there.
         let mut chunk = chunks[task].lock().unwrap_or_else(PoisonError::into_inner);
-        chunk.iter_mut().for_each(|bytes| *bytes = element(&mut generator));
+        chunk
+            .iter_mut()
+            .for_each(|bytes| *bytes = element(&mut generator));
     });
     Some(data.into_flattened())
 }
@@ -70,7 +72,9 @@ pub(super) fn numbers(seed: u64, name: &str, shape: &[usize]) -> Option<StoredTe
         .try_fold(1_usize, |count, dim| count.checked_mul(*dim))?;
     let (dtype, data) = if let [.., _, cols] = *shape {
         let scale = 1.0 / (cols as f32).sqrt();
-        let element = |generator: &mut Generator| half::bf16::from_f32(generator.normal() * scale).to_le_bytes();
+        let element = |generator: &mut Generator| {
+            half::bf16::from_f32(generator.normal() * scale).to_le_bytes()
+        };
         (WeightDtype::BF16, fill(&generator, count, element)?)
     } else {
         let mean = if name.ends_with(".weight") { 1.0 } else { 0.0 };
@@ -94,7 +98,9 @@ pub(super) fn bytes(seed: u64, name: &str, shape: &[usize], nibbles: bool) -> Op
     let inputs = shape.last().map_or(1.0, |blocks| 32.0 * *blocks as f32);
     let scale = (127.0 - (3.0 * inputs.sqrt()).log2().round()) as u8;
     let data = if nibbles {
-        fill(&generator, count, |generator| [(generator.next() >> 56) as u8])?
+        fill(&generator, count, |generator| {
+            [(generator.next() >> 56) as u8]
+        })?
     } else {
         fill(&generator, count, |_| [scale])?
     };

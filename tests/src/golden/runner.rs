@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use inferno_runtime::cpu::Precision;
 use inferno_runtime::device::Backend;
 use inferno_runtime::nn::{
-    Architecture, KvCache, KvCacheOptions, Model, Run, SequenceId, Step, Want, forward,
-    load_model, select,
+    Architecture, KvCache, KvCacheOptions, Model, Run, SequenceId, Step, Want, forward, load_model,
+    select,
 };
 use inferno_runtime::weights::{Checkpoint, Plan};
 

@@ -1,13 +1,15 @@
 //! Experts of many tokens: tokens sorted by expert on the device, then products whose rows are grouped so.
 
-use super::prefill::{SCRATCH, convert, is_native};
 use super::Lowering;
+use super::prefill::{SCRATCH, convert, is_native};
 use crate::Result;
 use crate::cuda::tape::{DeviceExperts, Id};
 use crate::cuda::{Buffer, DeviceMatrix};
 use crate::kernels::elementwise;
 use crate::kernels::experts_prefill::{CombineExperts, GatherRows, SortByExpert};
-use crate::kernels::gemm::{Bias, Gemm, GemmMxfp4, Grouped, HalfRows, MAX_EXPERTS, Store, in_epilogue};
+use crate::kernels::gemm::{
+    Bias, Gemm, GemmMxfp4, Grouped, HalfRows, MAX_EXPERTS, Store, in_epilogue,
+};
 use crate::kernels::{DevicePtr, Half};
 use crate::nn::Apply;
 use crate::weights::WeightDtype;
@@ -35,17 +37,36 @@ impl Product<'_> {
     }
 
     fn n(&self) -> usize {
-        if self.paired() { self.rows / 2 } else { self.rows }
+        if self.paired() {
+            self.rows / 2
+        } else {
+            self.rows
+        }
     }
 
     fn bias(&self) -> Option<Bias> {
-        let up = |bias: &Buffer| if self.paired() { bias.ptr().offset(self.n() * 4) } else { DevicePtr::NULL };
-        self.bias.map(|bias| Bias { ptr: bias.ptr(), up: up(bias), experts: self.rows as u32 })
+        let up = |bias: &Buffer| {
+            if self.paired() {
+                bias.ptr().offset(self.n() * 4)
+            } else {
+                DevicePtr::NULL
+            }
+        };
+        self.bias.map(|bias| Bias {
+            ptr: bias.ptr(),
+            up: up(bias),
+            experts: self.rows as u32,
+        })
     }
 
     fn grouped(&self, first: usize, experts: usize) -> Grouped {
         let [experts, first, rows] = [experts, first, self.rows].map(|n| n as u32);
-        Grouped { experts, first, rows, offsets: self.offsets }
+        Grouped {
+            experts,
+            first,
+            rows,
+            offsets: self.offsets,
+        }
     }
 
     fn mxfp4(&self) -> GemmMxfp4 {
@@ -69,7 +90,11 @@ impl Product<'_> {
     /// Of the experts from `first` on, whose weights are `w`.
     fn halves(&self, w: HalfRows, first: usize, experts: usize) -> Gemm {
         let skipped = self.n() * w.stride as usize * 2;
-        let up = HalfRows { ptr: w.ptr.offset(skipped), rows: w.rows - self.n() as u32, ..w };
+        let up = HalfRows {
+            ptr: w.ptr.offset(skipped),
+            rows: w.rows - self.n() as u32,
+            ..w
+        };
         Gemm {
             half: self.half,
             a: self.a,
@@ -96,7 +121,9 @@ impl Lowering<'_> {
         (top, apply): (usize, Apply),
         residual: DevicePtr,
     ) -> Result<bool> {
-        let Some(half) = self.operands(id) else { return Ok(false) };
+        let Some(half) = self.operands(id) else {
+            return Ok(false);
+        };
         if apply != Apply::Output || experts.count > MAX_EXPERTS as usize {
             return Ok(false);
         }
@@ -104,7 +131,8 @@ impl Lowering<'_> {
         let (pairs, inter, hidden) = (tokens * top, experts.inter, experts.hidden);
         let chosen = self.value(routes)?;
         let x = self.half_value(x, half)?;
-        let [offsets, places, tokens_of] = [experts.count + 1, pairs, pairs].map(|count| self.scratch(count * 4));
+        let [offsets, places, tokens_of] =
+            [experts.count + 1, pairs, pairs].map(|count| self.scratch(count * 4));
         let sort = SortByExpert {
             experts: chosen,
             tokens: tokens as u32,
@@ -115,15 +143,28 @@ impl Lowering<'_> {
             tokens_of,
         };
         let sorted = self.scratch(pairs * x.stride as usize * 2);
-        let gather = GatherRows { from: x.ptr, to: sorted, rows_of: tokens_of, rows: pairs as u32, stride: x.stride };
-        self.launches.extend([sort.launch(), gather.launch(&self.cache.gpu.facts())]);
+        let gather = GatherRows {
+            from: x.ptr,
+            to: sorted,
+            rows_of: tokens_of,
+            rows: pairs as u32,
+            stride: x.stride,
+        };
+        self.launches
+            .extend([sort.launch(), gather.launch(&self.cache.gpu.facts())]);
         let gate_up = Product {
             half,
-            a: HalfRows { ptr: sorted, rows: pairs as u32, stride: x.stride },
+            a: HalfRows {
+                ptr: sorted,
+                rows: pairs as u32,
+                stride: x.stride,
+            },
             matrix: &experts.gate_up,
             bias: experts.gate_up_bias.as_ref(),
             rows: 2 * inter,
-            store: Store::F32 { residual: DevicePtr::NULL },
+            store: Store::F32 {
+                residual: DevicePtr::NULL,
+            },
             out: DevicePtr::NULL,
             out_stride: 2 * inter,
             experts: experts.count,
@@ -138,7 +179,9 @@ impl Lowering<'_> {
             matrix: &experts.down,
             bias: experts.down_bias.as_ref(),
             rows: hidden,
-            store: Store::F32 { residual: DevicePtr::NULL },
+            store: Store::F32 {
+                residual: DevicePtr::NULL,
+            },
             out: wide,
             out_stride: hidden,
             experts: experts.count,
@@ -169,10 +212,18 @@ impl Lowering<'_> {
         let inner = self.scratch(pairs * stride * 2);
         if in_epilogue(&experts.act.into()) {
             let store = Store::Glu(experts.act.into());
-            self.product(&Product { store, out: inner, out_stride: stride, ..gate_up });
+            self.product(&Product {
+                store,
+                out: inner,
+                out_stride: stride,
+                ..gate_up
+            });
         } else {
             let both = self.scratch(pairs * 2 * inter * 4);
-            self.product(&Product { out: both, ..gate_up });
+            self.product(&Product {
+                out: both,
+                ..gate_up
+            });
             let wide = self.scratch(pairs * inter * 4);
             let glu = elementwise::glu(both, experts.act, wide, pairs as u64, inter as u32);
             let convert = convert(wide, inner, [pairs as u32, inter as u32], gate_up.half);
@@ -180,7 +231,11 @@ impl Lowering<'_> {
             self.free(both);
             self.free(wide);
         }
-        HalfRows { ptr: inner, rows: pairs as u32, stride: stride as u32 }
+        HalfRows {
+            ptr: inner,
+            rows: pairs as u32,
+            stride: stride as u32,
+        }
     }
 
     /// A product of all experts: of MXFP4 and of halves at once, else as many experts as the scratch holds.
@@ -193,12 +248,22 @@ impl Lowering<'_> {
             return self.launches.push(launch);
         }
         let bytes = product.rows * matrix.arg().cols.next_multiple_of(8) as usize * 2;
-        let at_once = if is_native(matrix, product.half) { product.experts } else { SCRATCH / bytes.max(1) }.max(1);
+        let at_once = if is_native(matrix, product.half) {
+            product.experts
+        } else {
+            SCRATCH / bytes.max(1)
+        }
+        .max(1);
         for first in (0..product.experts).step_by(at_once) {
             let experts = at_once.min(product.experts - first);
-            let (w, scratch) =
-                self.half_rows_of(matrix, first * product.rows, experts * product.rows, product.half);
-            self.launches.extend(product.halves(w, first, experts).launch(&facts));
+            let (w, scratch) = self.half_rows_of(
+                matrix,
+                first * product.rows,
+                experts * product.rows,
+                product.half,
+            );
+            self.launches
+                .extend(product.halves(w, first, experts).launch(&facts));
             self.free_scratch(scratch);
         }
     }

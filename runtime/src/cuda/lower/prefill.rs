@@ -5,8 +5,8 @@
 
 use super::{Lowering, ptr};
 use crate::Result;
-use crate::cuda::tape::{AttendOptions, Id, Op, TapeLinear, TapeOp};
 use crate::cuda::DeviceMatrix;
+use crate::cuda::tape::{AttendOptions, Id, Op, TapeLinear, TapeOp};
 use crate::device::ComputeDtype;
 use crate::kernels::attention::AppendOp;
 use crate::kernels::attention_prefill::AttentionPrefill;
@@ -50,16 +50,31 @@ impl Lowering<'_> {
             let fresh = self.places[id].is_none();
             let done = fresh
                 && match &nodes[id].op {
-                    Op::Attend { q, slot, options } => self.attend_many(id, *q, slot, options, true)?,
+                    Op::Attend { q, slot, options } => {
+                        self.attend_many(id, *q, slot, options, true)?
+                    }
                     Op::Glu { x, glu } => self.gated(id, *x, *glu, half)?,
                     Op::Append { qkv, slot, ops } => self.rotate(id, *qkv, slot, ops, half)?,
                     Op::Norm { x, norm } => {
                         let x = self.value(*x)?;
                         let out = self.half_out(id);
-                        let divisor = if norm.centred { Divisor::Deviation } else { Divisor::Rms };
+                        let divisor = if norm.centred {
+                            Divisor::Deviation
+                        } else {
+                            Divisor::Rms
+                        };
                         let (weight, bias) = (ptr(norm.weight.as_ref()), ptr(norm.bias.as_ref()));
                         let convert = convert(x, out, [rows, width], half);
-                        self.launches.push(NormPrefill { weight, bias, divisor, eps: norm.eps, ..convert }.launch());
+                        self.launches.push(
+                            NormPrefill {
+                                weight,
+                                bias,
+                                divisor,
+                                eps: norm.eps,
+                                ..convert
+                            }
+                            .launch(),
+                        );
                         true
                     }
                     _ => false,
@@ -67,24 +82,38 @@ impl Lowering<'_> {
             if !done {
                 let x = self.value(id)?;
                 let out = self.half_out(id);
-                self.launches.push(convert(x, out, [rows, width], half).launch());
+                self.launches
+                    .push(convert(x, out, [rows, width], half).launch());
             }
         }
         let ptr = self.halves[id].unwrap_or(DevicePtr::NULL);
-        Ok(HalfRows { ptr, rows, stride: width.next_multiple_of(8) })
+        Ok(HalfRows {
+            ptr,
+            rows,
+            stride: width.next_multiple_of(8),
+        })
     }
 
     /// A place for a value as halves.
     fn half_out(&mut self, id: Id) -> DevicePtr {
-        let place = self.scratch(self.nodes[id].tokens * self.nodes[id].width.next_multiple_of(8) * 2);
+        let place =
+            self.scratch(self.nodes[id].tokens * self.nodes[id].width.next_multiple_of(8) * 2);
         self.halves[id] = Some(place);
         place
     }
 
     /// A projection of `x`, and a sum with `residual` unless that is none; `false` if it is not for tensor cores.
-    pub(super) fn project_many(&mut self, id: Id, x: Id, linear: &TapeLinear, residual: DevicePtr) -> Result<bool> {
+    pub(super) fn project_many(
+        &mut self,
+        id: Id,
+        x: Id,
+        linear: &TapeLinear,
+        residual: DevicePtr,
+    ) -> Result<bool> {
         let chooses = |op: &Op| matches!(op, Op::Route { logits, .. } if *logits == id);
-        let Some(half) = self.operands(id) else { return Ok(false) };
+        let Some(half) = self.operands(id) else {
+            return Ok(false);
+        };
         // A choice of experts is made on exact scores.
         if self.nodes.iter().any(|node| chooses(&node.op)) {
             return Ok(false);
@@ -96,8 +125,17 @@ impl Lowering<'_> {
             let rows_at_once = rows_at_once(part, half, 1);
             for first in (0..part.rows()).step_by(rows_at_once) {
                 let rows = rows_at_once.min(part.rows() - first);
-                let at = |ptr: DevicePtr| if ptr.is_null() { ptr } else { ptr.offset((column + first) * 4) };
-                let side = Side { matrix: part, first_row: first };
+                let at = |ptr: DevicePtr| {
+                    if ptr.is_null() {
+                        ptr
+                    } else {
+                        ptr.offset((column + first) * 4)
+                    }
+                };
+                let side = Side {
+                    matrix: part,
+                    first_row: first,
+                };
                 let [w, _] = self.half_rows(&[side], rows, half);
                 let gemm = Gemm {
                     half,
@@ -106,8 +144,13 @@ impl Lowering<'_> {
                     up: None,
                     n: rows as u32,
                     k: part.arg().cols,
-                    bias: linear.bias.as_ref().map(|bias| Bias { ptr: at(bias.ptr()), ..Bias::default() }),
-                    store: Store::F32 { residual: at(residual) },
+                    bias: linear.bias.as_ref().map(|bias| Bias {
+                        ptr: at(bias.ptr()),
+                        ..Bias::default()
+                    }),
+                    store: Store::F32 {
+                        residual: at(residual),
+                    },
                     out: at(out),
                     out_stride: width as u32,
                     grouped: None,
@@ -123,16 +166,27 @@ impl Lowering<'_> {
     /// Gate and up joined as halves; `false` if the projection does not wait for that or lies otherwise.
     fn gated(&mut self, id: Id, projection: Id, glu: Glu, half: Half) -> Result<bool> {
         let nodes = self.nodes;
-        let Op::Linear { x, linear } = &nodes[projection].op else { return Ok(false) };
+        let Op::Linear { x, linear } = &nodes[projection].op else {
+            return Ok(false);
+        };
         let inter = nodes[id].width;
         let sides = match &*linear.parts {
-            [both] => [0, inter].map(|first_row| Side { matrix: both, first_row }),
+            [both] => [0, inter].map(|first_row| Side {
+                matrix: both,
+                first_row,
+            }),
             [gate, up] if gate.rows() == inter && gate.dtype() == up.dtype() => {
-                [gate, up].map(|matrix| Side { matrix, first_row: 0 })
+                [gate, up].map(|matrix| Side {
+                    matrix,
+                    first_row: 0,
+                })
             }
             _ => return Ok(false),
         };
-        if self.places[projection].is_some() || !self.order.waits[projection] || !in_epilogue(&glu.into()) {
+        if self.places[projection].is_some()
+            || !self.order.waits[projection]
+            || !in_epilogue(&glu.into())
+        {
             return Ok(false);
         }
         let a = self.half_value(*x, half)?;
@@ -140,7 +194,10 @@ impl Lowering<'_> {
         let rows_at_once = rows_at_once(sides[0].matrix, half, 2);
         for first in (0..inter).step_by(rows_at_once) {
             let rows = rows_at_once.min(inter - first);
-            let sides = sides.map(|side| Side { first_row: side.first_row + first, ..side });
+            let sides = sides.map(|side| Side {
+                first_row: side.first_row + first,
+                ..side
+            });
             let [w, up] = self.half_rows(&sides, rows, half);
             let bias = |bias: DevicePtr| Bias {
                 ptr: bias.offset(first * 4),
@@ -168,8 +225,20 @@ impl Lowering<'_> {
     }
 
     /// Rows of matrices as halves: where they are, or in a scratch that must be freed.
-    fn half_rows(&mut self, sides: &[Side], rows: usize, half: Half) -> [(HalfRows, Option<DevicePtr>); 2] {
-        let none = (HalfRows { ptr: DevicePtr::NULL, rows: 0, stride: 0 }, None);
+    fn half_rows(
+        &mut self,
+        sides: &[Side],
+        rows: usize,
+        half: Half,
+    ) -> [(HalfRows, Option<DevicePtr>); 2] {
+        let none = (
+            HalfRows {
+                ptr: DevicePtr::NULL,
+                rows: 0,
+                stride: 0,
+            },
+            None,
+        );
         let mut found = [none; 2];
         for (found, side) in found.iter_mut().zip(sides) {
             *found = self.half_rows_of(side.matrix, side.first_row, rows, half);
@@ -188,7 +257,14 @@ impl Lowering<'_> {
         let cols = matrix.arg().cols as usize;
         if is_native(matrix, half) {
             let ptr = matrix.arg().planes[0].offset(first_row * cols * 2);
-            return (HalfRows { ptr, rows: rows as u32, stride: cols as u32 }, None);
+            return (
+                HalfRows {
+                    ptr,
+                    rows: rows as u32,
+                    stride: cols as u32,
+                },
+                None,
+            );
         }
         let stride = cols.next_multiple_of(8);
         let out = self.scratch(rows * stride * 2);
@@ -201,8 +277,16 @@ impl Lowering<'_> {
             out,
             out_stride: stride as u32,
         };
-        self.launches.push(dequantize.launch(&self.cache.gpu.facts()));
-        (HalfRows { ptr: out, rows: rows as u32, stride: stride as u32 }, Some(out))
+        self.launches
+            .push(dequantize.launch(&self.cache.gpu.facts()));
+        (
+            HalfRows {
+                ptr: out,
+                rows: rows as u32,
+                stride: stride as u32,
+            },
+            Some(out),
+        )
     }
 
     pub(super) fn free_scratch(&mut self, scratch: Option<DevicePtr>) {
@@ -212,13 +296,30 @@ impl Lowering<'_> {
     }
 
     /// Rotates queries and keys and appends, the queries as halves; `false` if more than that is done to them.
-    fn rotate(&mut self, id: Id, qkv: Id, slot: &KvSlot, ops: &[TapeOp], half: Half) -> Result<bool> {
+    fn rotate(
+        &mut self,
+        id: Id,
+        qkv: Id,
+        slot: &KvSlot,
+        ops: &[TapeOp],
+        half: Half,
+    ) -> Result<bool> {
         let heads = slot.heads;
-        let [TapeOp::Rope { .. }] = ops else { return Ok(false) };
+        let [TapeOp::Rope { .. }] = ops else {
+            return Ok(false);
+        };
         if slot.v_is_k || heads.dim != heads.v_dim || !heads.dim.is_multiple_of(2) {
             return Ok(false);
         }
-        let AppendOp::Rope { adjacent, pairs, cosines, sines } = self.append_op(&ops[0])? else { return Ok(false) };
+        let AppendOp::Rope {
+            adjacent,
+            pairs,
+            cosines,
+            sines,
+        } = self.append_op(&ops[0])?
+        else {
+            return Ok(false);
+        };
         let (kv, ..) = self.cache.layer(slot.layer)?;
         let qkv = self.value(qkv)?;
         let append = RopeAppendPrefill {
@@ -253,7 +354,9 @@ impl Lowering<'_> {
         options: &AttendOptions,
         to_halves: bool,
     ) -> Result<bool> {
-        let Some(half) = self.operands(id) else { return Ok(false) };
+        let Some(half) = self.operands(id) else {
+            return Ok(false);
+        };
         let cache = self.cache;
         let (kv, window, chunk) = cache.layer(slot.layer)?;
         if options.alibi || cache.run_tokens().iter().all(|tokens| *tokens == 1) {
@@ -285,8 +388,19 @@ impl Lowering<'_> {
             return Ok(false);
         }
         let q = self.half_value(q, half)?.ptr;
-        let out = if to_halves { self.half_out(id) } else { self.out(id) };
-        self.launches.extend(AttentionPrefill { q, out, ..attention }.launch(&cache.gpu.facts()));
+        let out = if to_halves {
+            self.half_out(id)
+        } else {
+            self.out(id)
+        };
+        self.launches.extend(
+            AttentionPrefill {
+                q,
+                out,
+                ..attention
+            }
+            .launch(&cache.gpu.facts()),
+        );
         Ok(true)
     }
 }
@@ -302,11 +416,20 @@ pub(super) fn is_native(matrix: &DeviceMatrix, half: Half) -> bool {
 /// Rows of each of so many sides that one product takes: all, or what the scratch holds.
 fn rows_at_once(matrix: &DeviceMatrix, half: Half, sides: usize) -> usize {
     let row = matrix.arg().cols.next_multiple_of(8) as usize * 2;
-    if is_native(matrix, half) { matrix.rows().max(1) } else { (SCRATCH / sides / row.max(1)).max(256) / 256 * 256 }
+    if is_native(matrix, half) {
+        matrix.rows().max(1)
+    } else {
+        (SCRATCH / sides / row.max(1)).max(256) / 256 * 256
+    }
 }
 
 /// The conversion of rows to halves.
-pub(super) fn convert(x: DevicePtr, out: DevicePtr, [rows, width]: [u32; 2], half: Half) -> NormPrefill {
+pub(super) fn convert(
+    x: DevicePtr,
+    out: DevicePtr,
+    [rows, width]: [u32; 2],
+    half: Half,
+) -> NormPrefill {
     NormPrefill {
         half,
         x,

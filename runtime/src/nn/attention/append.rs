@@ -23,7 +23,11 @@ enum Op<'a> {
 impl Op<'_> {
     /// The operation on a GPU.
     #[cfg(feature = "cuda")]
-    fn on(&self, gpu: &std::sync::Arc<crate::cuda::Gpu>, heads: Heads) -> Result<crate::cuda::TapeOp> {
+    fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        heads: Heads,
+    ) -> Result<crate::cuda::TapeOp> {
         use crate::cuda::TapeOp;
         Ok(match self {
             Self::Norm(norm) => norm.on(gpu, heads.dim)?,
@@ -139,7 +143,10 @@ impl<'s, 'c> Append<'s, 'c> {
         #[cfg(feature = "cuda")]
         if let Some(x) = qkv.recorded() {
             let gpu = x.gpu();
-            let ops = ops.iter().map(|op| op.on(&gpu, heads)).collect::<Result<_>>()?;
+            let ops = ops
+                .iter()
+                .map(|op| op.on(&gpu, heads))
+                .collect::<Result<_>>()?;
             return Ok(Queries(x.append(*kv, ops).into()));
         }
         let width = q_rows + k_rows + v_rows;

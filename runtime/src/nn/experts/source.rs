@@ -54,9 +54,16 @@ pub(super) fn on_device(
     let bias = if biases.is_empty() {
         None
     } else {
-        Some(crate::cuda::Buffer::of(gpu, &biases, "the experts' biases")?)
+        Some(crate::cuda::Buffer::of(
+            gpu,
+            &biases,
+            "the experts' biases",
+        )?)
     };
-    Ok((crate::cuda::DeviceMatrix::upload(gpu, &matrices, "the experts")?, bias))
+    Ok((
+        crate::cuda::DeviceMatrix::upload(gpu, &matrices, "the experts")?,
+        bias,
+    ))
 }
 
 impl Source<'_, '_> {
