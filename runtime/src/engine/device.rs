@@ -3,13 +3,16 @@
 use super::EngineOptions;
 use crate::Result;
 use crate::device::{Backend, DeviceChoice, DeviceError};
+#[cfg(any(test, feature = "cuda"))]
 use crate::kv_cache::BLOCK_SIZE;
 use crate::weights::Plan;
 
 /// Prompt tokens of one forward pass.
+#[cfg(any(test, feature = "cuda"))]
 const CHUNK: usize = super::generate::PREFILL_CHUNK;
 
 /// Experts per token that the estimate counts with; the plan does not know the true number.
+#[cfg(feature = "cuda")]
 const EXPERTS_PER_TOKEN: usize = 8;
 
 /// Bytes that a model takes.
@@ -53,7 +56,7 @@ impl Need {
 }
 
 /// Keys and values on a GPU: a layer with a window has room for it and for a chunk of a prompt.
-#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "for GPUs"))]
+#[cfg(any(test, feature = "cuda"))]
 fn gpu_cache(plan: &Plan, context: usize, bytes: usize) -> u64 {
     let layer = |layer: &crate::weights::KvLayer| {
         let reach = layer.window.into_iter().chain(layer.chunk).min();
@@ -68,7 +71,7 @@ fn gpu_cache(plan: &Plan, context: usize, bytes: usize) -> u64 {
 }
 
 /// The widest layer's results for a chunk, the residual stream and its neighbours, and one row of logits.
-#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "for GPUs"))]
+#[cfg(feature = "cuda")]
 fn workspace(plan: &Plan, context: usize) -> u64 {
     let (mut widest, mut vocab, mut experts) = (0, 0, 0);
     for tensor in &plan.tensors {

@@ -187,10 +187,6 @@ impl KvCache {
     ///
     /// # Errors
     /// If there is too little.
-    #[cfg_attr(
-        not(feature = "cuda"),
-        expect(clippy::unnecessary_wraps, reason = "for GPUs")
-    )]
     pub fn place(&mut self, backend: &Backend) -> Result<()> {
         match backend {
             Backend::Cpu(_) => Ok(()),

@@ -38,10 +38,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    #[cfg_attr(
-        not(feature = "cuda"),
-        expect(unused_variables, clippy::unnecessary_wraps, reason = "for GPUs")
-    )]
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
     fn new(w: &Weights, matrix: Matrix) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = w.gpu() {
