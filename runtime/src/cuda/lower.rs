@@ -3,6 +3,8 @@
 mod experts;
 mod prefill;
 
+pub(crate) use prefill::SCRATCH;
+
 use std::sync::Arc;
 
 use super::Buffer;

@@ -22,6 +22,7 @@ pub(crate) use ahead::greedy;
 pub(crate) use cache::DeviceCache;
 pub use driver::{DeviceInfo, Gpu, devices};
 pub(crate) use graph::Graph;
+pub(crate) use lower::SCRATCH;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};

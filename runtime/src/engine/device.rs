@@ -6,6 +6,8 @@ use crate::device::{Backend, DeviceChoice, DeviceError};
 #[cfg(any(test, feature = "cuda"))]
 use crate::kv_cache::BLOCK_SIZE;
 use crate::weights::Plan;
+#[cfg(feature = "cuda")]
+use crate::weights::{PlannedTensor, StoredDtype, WeightDtype};
 
 /// Prompt tokens of one forward pass.
 #[cfg(any(test, feature = "cuda"))]
@@ -82,6 +84,26 @@ fn workspace(plan: &Plan, context: usize) -> u64 {
             _ => {}
         }
     }
+    // Weights that are no operands of tensor cores become them there, some rows at a time.
+    let is_operand =
+        |tensor: &PlannedTensor| match tensor.dtype.as_ref().and_then(StoredDtype::weight) {
+            Some(dtype) => matches!(
+                dtype,
+                WeightDtype::BF16 | WeightDtype::F16 | WeightDtype::Mxfp4
+            ),
+            None => true,
+        };
+    let converted = plan
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.shape.len() > 1 && !is_operand(tensor));
+    let converted = converted.map(|tensor| {
+        tensor
+            .shape
+            .iter()
+            .fold(2_usize, |bytes, dim| bytes.saturating_mul(*dim))
+    });
+    let scratch = converted.max().unwrap_or(0).min(crate::cuda::SCRATCH) as u64;
     let each = 6_usize
         .saturating_mul(widest)
         .saturating_add(3 * EXPERTS_PER_TOKEN * experts);
@@ -89,7 +111,7 @@ fn workspace(plan: &Plan, context: usize) -> u64 {
         .min(context)
         .saturating_mul(each)
         .saturating_add(vocab);
-    (numbers as u64).saturating_mul(4)
+    (numbers as u64).saturating_mul(4).saturating_add(scratch)
 }
 
 /// The device that the options ask for, if the model fits it. `auto` takes the CPU where no GPU serves.

@@ -157,7 +157,7 @@ pub struct PlannedTensor {
     pub at: &'static str,
     /// How the file stores it; `None` without a file, or when it is missing.
     pub dtype: Option<StoredDtype>,
-    /// Its bytes in the file.
+    /// Its bytes in the file, or as random numbers.
     pub bytes: usize,
 }
 
@@ -236,7 +236,7 @@ impl Plan {
             .fold(0, u64::saturating_add)
     }
 
-    /// Bytes of all tensors in the file.
+    /// Bytes of all tensors in the file, or as random numbers.
     #[must_use]
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes as u64).sum()

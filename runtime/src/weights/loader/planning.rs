@@ -18,6 +18,18 @@ const MAX_PROBLEMS: usize = 20_000;
 /// Missing tensors for which the nearest name is searched.
 const MAX_SEARCHES: usize = 200;
 
+/// Bytes of a random tensor: matrices are bf16, vectors f32, packed numbers bytes.
+fn random_bytes(shape: &[usize], elements: Elements) -> usize {
+    let each = match (elements, shape) {
+        (Elements::Nibbles | Elements::Scales, _) => 1,
+        (_, [.., _, _]) => 2,
+        _ => 4,
+    };
+    shape
+        .iter()
+        .fold(each, |bytes, dim| bytes.saturating_mul(*dim))
+}
+
 impl Weights<'_> {
     /// Records a request and compares it with the file's header.
     pub(super) fn plan(
@@ -39,6 +51,9 @@ impl Weights<'_> {
             dtype: None,
             bytes: 0,
         };
+        if let Source::Random(_) = self.shared.source {
+            tensor.bytes = random_bytes(&tensor.shape, elements);
+        }
         if let Source::Checkpoint(checkpoint) = self.shared.source {
             let info = checkpoint.tensor(&tensor.name);
             if let Some(info) = &info {
