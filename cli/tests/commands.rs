@@ -11,6 +11,7 @@ fn inferno(arguments: &[&str]) -> Command {
         .env("HF_HOME", "/nonexistent")
         .env_remove("HF_HUB_CACHE")
         .env_remove("INFERNO_MODEL")
+        .env_remove("INFERNO_DEVICE")
         .env("NO_COLOR", "1");
     command
 }
