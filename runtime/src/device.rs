@@ -165,19 +165,10 @@ pub enum DeviceError {
         total: String,
     },
     /// The estimate says that a model does not fit.
-    #[error(
-        "the model does not fit: weights {weights}, KV cache {cache} at a context of {context} tokens and workspace \
-         {workspace}, but {available} are available; {advice}"
-    )]
+    #[error("the model does not fit: it needs {need}, and {available} are available; {advice}")]
     DoesNotFit {
-        /// Bytes of the weights, readable.
-        weights: String,
-        /// Bytes of the cache.
-        cache: String,
-        /// Tokens that the cache is for.
-        context: usize,
-        /// Bytes of everything else.
-        workspace: String,
+        /// Bytes of weights, cache and workspace, readable.
+        need: String,
         /// Bytes there are.
         available: String,
         /// What would fit.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cache::{DeviceCache, SlotRun, StepInputs};
 use super::lower::Lowering;
-use super::tape::{Op, TapeOp, Value};
+use super::tape::{Op, Tape, TapeOp, Value};
 use super::{Buffer, Gpu, Graph};
 use crate::Result;
 use crate::kernels::Launch;
@@ -106,7 +106,7 @@ pub(crate) fn finish(
         device.replay = None;
         // The graph alone ends with the next step's token and position.
         if single && logits.tokens() == runs.len() {
-            let rows = embedding_rows(logits);
+            let rows = embedding_rows(&tape);
             let next = Next {
                 sampled: device.sampled.ptr(),
                 tokens: device.tokens(),
@@ -294,8 +294,8 @@ fn ropes(value: &Value) -> Vec<Arc<Frequencies>> {
 }
 
 /// Tokens and positions that the embeddings of a tape have rows for.
-fn embedding_rows(value: &Value) -> [usize; 2] {
-    match &value.tape().nodes[0].op {
+fn embedding_rows(tape: &Tape) -> [usize; 2] {
+    match &tape.nodes[0].op {
         Op::Embed { table, places, .. } => {
             let positions = places.as_ref().map_or(usize::MAX, |(table, offset)| {
                 table.rows().saturating_sub(*offset)

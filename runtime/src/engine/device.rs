@@ -162,11 +162,11 @@ fn check(plan: &Plan, context: usize, backend: &Backend, limit: Option<u64>) -> 
         "use a smaller or more strongly quantized model, or --device cpu".into()
     };
     let need = Need::of(plan, context, backend);
+    let [weights, cache, workspace] = [need.weights, need.cache, need.workspace].map(readable);
     Err(DeviceError::DoesNotFit {
-        weights: readable(need.weights),
-        cache: readable(need.cache),
-        context,
-        workspace: readable(need.workspace),
+        need: format!(
+            "{weights} of weights, {cache} of KV cache at a context of {context} tokens and {workspace} of workspace"
+        ),
         available: readable(available),
         advice,
     }
