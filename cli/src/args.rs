@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inferno_runtime::chat::harmony::ReasoningEffort;
+use inferno_runtime::device::{ComputeDtype, DeviceChoice};
 
 /// What scripts rest on, of every command.
 const EXIT_CODES: &str = "\
@@ -103,6 +104,55 @@ pub(crate) struct ModelArgs {
     /// Longest conversation in tokens [default: what the model was made for, at most 8192].
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) context: Option<u32>,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+}
+
+/// Where a model computes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Device: auto (a GPU where this program and the machine have one that the model fits), cpu, cuda or cuda:N.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "auto",
+        env = "INFERNO_DEVICE"
+    )]
+    pub(crate) device: DeviceChoice,
+
+    /// Type of keys, values and tensor-core operands on a GPU: auto, bf16, f16, or f32 for exact results.
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub(crate) dtype: ComputeDtype,
+
+    /// Most memory that weights, cache and workspace may take, such as 16GiB; a model that needs more is refused.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) memory_limit: Option<u64>,
+}
+
+/// `16GiB`, `500MB`, `1024`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 8] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+    ];
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (number, factor) = unit.map_or((text, 1), |(unit, factor)| {
+        (&text[..text.len() - unit.len()], *factor)
+    });
+    let number: Option<f64> = number.trim().parse().ok();
+    match number.map(|number| number * factor as f64) {
+        Some(bytes) if (1.0..1e18).contains(&bytes) => Ok(bytes as u64),
+        _ => Err(format!(
+            "`{text}` is no amount of memory such as 16GiB or 500MB"
+        )),
+    }
 }
 
 /// How the next token is chosen. Defaults come from the model's generation_config.json.
@@ -372,6 +422,9 @@ pub(crate) struct BenchArgs {
     /// Compute with f32 activations throughout instead of the fast 8-bit ones.
     #[arg(long)]
     pub(crate) exact: bool,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
 
     /// Print JSON.
     #[arg(long)]

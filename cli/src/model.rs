@@ -92,6 +92,9 @@ pub(crate) fn load(
     let options = EngineOptions {
         context: args.context.map(|tokens| tokens as usize),
         precision,
+        device: args.device.device,
+        dtype: args.device.dtype,
+        memory_limit: args.device.memory_limit,
     };
     let engine = Engine::from_checkpoint(checkpoint(name)?, &options)?;
     printer.aside(&summary(name, &engine));
@@ -101,7 +104,7 @@ pub(crate) fn load(
     Ok(engine)
 }
 
-/// `ember: llama, 4.5 M parameters, Q8_0, 4.9 MB + 1.1 MB cache at 512 tokens, loaded in 0.02 s`
+/// `ember: llama, 4.5 M parameters, Q8_0, 4.9 MB + 1.1 MB cache at 512 tokens, on CPU, loaded in 0.02 s`
 fn summary(name: &str, engine: &Engine) -> String {
     let summary = engine.summary();
     let dtypes: Vec<&str> = summary
@@ -110,13 +113,14 @@ fn summary(name: &str, engine: &Engine) -> String {
         .map(|(dtype, _)| dtype.as_str())
         .collect();
     format!(
-        "{name}: {}, {} parameters, {}, {} + {} cache at {} tokens, loaded in {:.2} s",
+        "{name}: {}, {} parameters, {}, {} + {} cache at {} tokens, on {}, loaded in {:.2} s",
         summary.architecture,
         count(summary.parameters),
         dtypes.join("/"),
         bytes(summary.weight_bytes),
         bytes(summary.cache_bytes),
         summary.context,
+        summary.device,
         summary.load_time.as_secs_f64(),
     )
 }

@@ -2,6 +2,7 @@
 
 use crate::chat::ChatError;
 use crate::config::ConfigError;
+use crate::device::DeviceError;
 use crate::kv_cache::CacheError;
 use crate::nn::NnError;
 use crate::prompt::PromptError;
@@ -63,6 +64,9 @@ pub enum Error {
     /// A conversation cannot be rendered.
     #[error(transparent)]
     Chat(#[from] ChatError),
+    /// A GPU does not serve.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

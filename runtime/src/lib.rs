@@ -5,9 +5,15 @@ extern crate self as inferno_runtime;
 pub mod chat;
 pub mod config;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "calls of the driver")]
+pub mod cuda;
+pub mod device;
 pub mod engine;
 mod error;
 pub mod hub;
+#[cfg(feature = "cuda")]
+pub mod kernels;
 pub mod kv_cache;
 pub mod machine;
 pub mod models;

@@ -1,5 +1,6 @@
 //! What the tests share: golden parity with Hugging Face transformers; small model files, sound and broken.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,12 @@ pub mod model_folder;
 pub mod real;
 pub mod scripted;
 pub mod specs;
+
+/// Says aloud that a test has not run, and why.
+pub fn skipped(reason: &str) {
+    // Not `eprintln!`, which the test harness hides.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+}
 
 /// Opens a checkpoint, which must not take long, however broken it is.
 ///

@@ -110,6 +110,45 @@ fn assert_close(name: &str, a: &[f32], b: &[f32]) {
     );
 }
 
+#[cfg(feature = "cuda")]
+#[test]
+fn every_feature_is_the_same_on_a_gpu() {
+    use inferno_runtime::device::{Backend, ComputeDtype};
+    let gpu = match inferno_runtime::cuda::Gpu::open(0, ComputeDtype::F32) {
+        Ok(gpu) => Backend::Cuda(gpu),
+        Err(error) => return inferno_tests::skipped(&format!("needs a GPU: {error}")),
+    };
+    let mut wrong = Vec::new();
+    for architecture in specs::ARCHITECTURES {
+        for format in [Format::Hf, Format::Gguf] {
+            let config = config(architecture, format);
+            let made = |backend: Backend| {
+                let (model, plan) = architecture
+                    .random(&config, 1, backend)
+                    .map_err(|error| error.to_string())?;
+                Ok::<_, String>(logits(&*model, &plan, PROMPT.len(), false))
+            };
+            let (cpu, gpu) = (made(Precision::Exact.into()), made(gpu.clone()));
+            let close = |a: &[f32], b: &[f32]| {
+                let largest = a
+                    .iter()
+                    .fold(f32::MIN_POSITIVE, |max, value| max.max(value.abs()));
+                a.len() == b.len()
+                    && a.iter()
+                        .zip(b)
+                        .all(|(a, b)| (a - b).abs() <= 1e-4 * largest)
+            };
+            if !matches!((&cpu, &gpu), (Ok(cpu), Ok(gpu)) if close(cpu, gpu)) {
+                wrong.push(format!(
+                    "{} in {format:?}: {cpu:?} {gpu:?}",
+                    architecture.name
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_feature_runs() {
     let mut wrong = Vec::new();

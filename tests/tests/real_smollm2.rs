@@ -6,6 +6,7 @@ use std::path::Path;
 
 use inferno_runtime::chat::Message;
 use inferno_runtime::cpu::Precision;
+use inferno_runtime::device::DeviceChoice;
 use inferno_runtime::engine::{Engine, EngineOptions, FinishReason};
 use inferno_runtime::sampling::SamplingParams;
 use inferno_tests::real;
@@ -19,6 +20,8 @@ fn engine(precision: Precision) -> Option<Engine> {
     let options = EngineOptions {
         context: Some(1024),
         precision,
+        device: DeviceChoice::Cpu,
+        ..EngineOptions::default()
     };
     Some(Engine::open(&path, &options).unwrap())
 }

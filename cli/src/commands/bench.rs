@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use inferno_runtime::config::ConfigFile;
 use inferno_runtime::cpu::{self, Precision};
+use inferno_runtime::device::Backend;
+use inferno_runtime::engine::{EngineOptions, device};
 use inferno_runtime::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 use inferno_runtime::models::ARCHITECTURES;
-use inferno_runtime::nn::{Model, Run, Step, Want, load_model, select};
-use inferno_runtime::weights::Plan;
+use inferno_runtime::nn::{Model, load_model, next_token, select};
+use inferno_runtime::weights::{Plan, Source};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
@@ -25,7 +27,11 @@ struct Results {
     architecture: &'static str,
     parameters: u64,
     weight_bytes: u64,
+    /// `CPU`, or the GPU's name and the type.
+    device: String,
     threads: usize,
+    /// Estimate of what weights, cache and workspace take.
+    estimated_bytes: u64,
     load_seconds: f64,
     prompt_tokens: usize,
     /// From a cold cache to the first token.
@@ -37,19 +43,22 @@ struct Results {
     decode_ms: [f64; 3],
     /// Most memory the process has had; `None` where the system does not tell.
     peak_memory_bytes: Option<u64>,
+    /// Most memory of the GPU that the program has allocated; `None` on the CPU.
+    peak_gpu_memory_bytes: Option<u64>,
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
-    let (model, plan) = open(args)?;
-    let load = begin.elapsed();
     let (prompt, answer) = (args.prompt as usize, args.decode as usize);
+    let (model, plan, backend) = open(args, prompt + answer)?;
     let mut cache = KvCache::new(
         &plan.kv,
         KvCacheOptions {
             max_tokens: prompt + answer,
         },
     )?;
+    cache.place(&backend)?;
+    let load = begin.elapsed();
     let mut best: Option<(Duration, Vec<Duration>)> = None;
     for round in 1..=args.rounds {
         let sequence = cache.open(prompt + answer)?;
@@ -71,7 +80,7 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     let Some((first, steps)) = best else {
         bail!("no round was run")
     };
-    let results = results(&plan, load, prompt, first, steps);
+    let results = results(&plan, &backend, load, prompt, first, steps);
     if args.json {
         printer.json(&results)?;
     } else {
@@ -80,27 +89,45 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(args: &BenchArgs) -> anyhow::Result<(Box<dyn Model>, Plan)> {
+fn open(args: &BenchArgs, tokens: usize) -> anyhow::Result<(Box<dyn Model>, Plan, Backend)> {
     let precision = if args.exact {
         Precision::Exact
     } else {
         Precision::Fast
     };
+    let options = EngineOptions {
+        context: None,
+        precision,
+        device: args.device.device,
+        dtype: args.device.dtype,
+        memory_limit: args.device.memory_limit,
+    };
     if let Some(path) = &args.random {
-        return random(path, args.seed, precision);
+        return random(path, args.seed, &options, tokens);
     }
     let checkpoint = model::checkpoint(args.model.as_deref().unwrap_or(model::EMBEDDED))?;
     let architecture = select(ARCHITECTURES, checkpoint.config())?;
-    Ok(load_model(architecture, &checkpoint, precision)?)
+    let plan = architecture.plan(checkpoint.config(), Source::Checkpoint(&checkpoint))?;
+    let backend = device::choose(&plan, tokens, &options)?;
+    let (model, plan) = load_model(architecture, &checkpoint, backend.clone())?;
+    Ok((model, plan, backend))
 }
 
 /// Random weights of the true shape that a config.json asks for: speed without a download.
-fn random(path: &Path, seed: u64, precision: Precision) -> anyhow::Result<(Box<dyn Model>, Plan)> {
+fn random(
+    path: &Path,
+    seed: u64,
+    options: &EngineOptions,
+    tokens: usize,
+) -> anyhow::Result<(Box<dyn Model>, Plan, Backend)> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config = ConfigFile::from_json(path.display().to_string(), &text)?;
     let architecture = select(ARCHITECTURES, &config)?;
-    Ok(architecture.random(&config, seed, precision)?)
+    let plan = architecture.plan(&config, Source::Random(seed))?;
+    let backend = device::choose(&plan, tokens, options)?;
+    let (model, plan) = architecture.random(&config, seed, backend.clone())?;
+    Ok((model, plan, backend))
 }
 
 /// Prefill, then token by token: the time to the first token, and that of each further one.
@@ -135,17 +162,7 @@ fn step(
     sequence: SequenceId,
     tokens: &[u32],
 ) -> anyhow::Result<u32> {
-    let run = Run {
-        sequence,
-        tokens,
-        logits: Want::Last,
-    };
-    let logits = model.forward(&mut Step::new(cache, &[run])?)?.to_vec()?;
-    let best = logits
-        .iter()
-        .enumerate()
-        .max_by(|(_, a), (_, b)| a.total_cmp(b));
-    Ok(best.map_or(0, |(token, _)| token as u32))
+    Ok(next_token(model, cache, sequence, tokens)?)
 }
 
 fn total(steps: &[Duration]) -> Duration {
@@ -158,6 +175,7 @@ fn rate(steps: &[Duration]) -> f64 {
 
 fn results(
     plan: &Plan,
+    backend: &Backend,
     load: Duration,
     prompt: usize,
     first: Duration,
@@ -175,7 +193,9 @@ fn results(
         architecture: plan.architecture,
         parameters: plan.parameters(),
         weight_bytes: plan.weight_bytes(),
+        device: backend.to_string(),
         threads: cpu::threads(),
+        estimated_bytes: device::Need::of(plan, prompt + steps.len() + 1, backend).total(),
         load_seconds: load.as_secs_f64(),
         prompt_tokens: prompt,
         first_token_seconds: first.as_secs_f64(),
@@ -184,6 +204,7 @@ fn results(
         decode_tokens_per_second: decode,
         decode_ms: [0.5, 0.9, 0.99].map(percentile),
         peak_memory_bytes: peak_memory(),
+        peak_gpu_memory_bytes: backend.peak_memory(),
     }
 }
 
@@ -198,13 +219,14 @@ fn peak_memory() -> Option<u64> {
 fn table(results: &Results) -> String {
     let [median, p90, p99] = results.decode_ms;
     format!(
-        "architecture  {}\nparameters    {}\nweights       {}\nthreads       {}\nload          {:.2} s\n\
+        "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s\n\
          prefill       {:.1} tokens/s ({} tokens, first token after {:.3} s)\n\
          decode        {:.1} tokens/s ({} tokens; ms a token: median {median:.2}, p90 {p90:.2}, p99 {p99:.2})\n\
-         bandwidth     {:.1} GB/s of weights while decoding\npeak memory   {}\n",
+         bandwidth     {:.1} GB/s of weights while decoding\npeak memory   {}\n{}",
         results.architecture,
         count(results.parameters),
         bytes(results.weight_bytes),
+        results.device,
         results.threads,
         results.load_seconds,
         results.prefill_tokens_per_second,
@@ -214,5 +236,12 @@ fn table(results: &Results) -> String {
         results.answer_tokens,
         results.weight_bytes as f64 * results.decode_tokens_per_second / 1e9,
         results.peak_memory_bytes.map_or("unknown".into(), bytes),
+        results.peak_gpu_memory_bytes.map_or(String::new(), |peak| {
+            format!(
+                "GPU memory    {} at most; estimate {}\n",
+                bytes(peak),
+                bytes(results.estimated_bytes)
+            )
+        }),
     )
 }

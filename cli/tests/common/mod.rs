@@ -23,6 +23,7 @@ pub(crate) fn plain<S: AsRef<OsStr>>(arguments: &[S]) -> std::process::Command {
         "HF_TOKEN",
         "HF_HUB_OFFLINE",
         "INFERNO_MODEL",
+        "INFERNO_DEVICE",
         "INFERNO_THREADS",
         "INFERNO_LOG",
     ] {

@@ -27,4 +27,4 @@ pub use vector::{
 };
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::{Engine, Held};
 use crate::Result;
 use crate::chat::Message;
-use crate::nn::{Run, Step, Want};
+use crate::nn::{Logits, Run, Want, forward, next_token};
 use crate::prompt::PromptError;
 use crate::sampling::{Sampled, Sampler, SamplingParams};
 
@@ -188,16 +188,23 @@ impl Engine {
         // The tokenizer is lent to the output, the model runs meanwhile: so both leave `self` apart.
         let tokenizer = Arc::clone(&self.tokenizer);
         let mut output = Output::after(self.harmony, &tokenizer, prompt, &params.stop);
-        let Some(mut logits) = self.prefill(prompt, cached, on_event)? else {
+        let Some(logits) = self.prefill(prompt, cached, on_event)? else {
             output.finish(&mut answer, on_event);
             return Ok(answer);
         };
-        let mut sampler = Sampler::new(params.clone(), logits.len())?;
+        let mut sampler = Sampler::new(params.clone(), logits.vocab())?;
         sampler.observe_prompt(prompt);
+        let largest = params.takes_largest();
+        let mut sampled = if largest {
+            Sampled::plain(logits.argmax()?)
+        } else {
+            sampler.sample(&logits.to_vec()?)?
+        };
+        // What a device has given out it cannot use again.
+        drop(logits);
         let limit = params.max_tokens.unwrap_or(usize::MAX);
         let mut first = None;
         answer.finish_reason = loop {
-            let sampled = sampler.sample(&logits)?;
             let now = *first.get_or_insert_with(Instant::now);
             answer.timings = Timings {
                 first_token: now - begin,
@@ -218,7 +225,11 @@ impl Engine {
             if self.cached_tokens() >= self.context {
                 break FinishReason::Context;
             }
-            logits = self.advance(&[token])?;
+            sampled = if largest {
+                Sampled::plain(self.advance_greedily(token)?)
+            } else {
+                sampler.sample(&self.run(&[token], Want::Last)?.to_vec()?)?
+            };
         };
         output.finish(&mut answer, on_event);
         Ok(answer)
@@ -260,7 +271,7 @@ impl Engine {
         prompt: &[u32],
         mut done: usize,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<Vec<f32>>> {
+    ) -> Result<Option<Logits>> {
         loop {
             if on_event(Event::Prefill {
                 done,
@@ -286,12 +297,18 @@ impl Engine {
         }
     }
 
-    /// Runs more tokens of the held sequence and gives the last one's logits.
-    fn advance(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        self.run(tokens, Want::Last)
+    /// Runs one more token of the held sequence and gives the most likely next one.
+    fn advance_greedily(&mut self, token: u32) -> Result<u32> {
+        let Some(held) = &mut self.held else {
+            return Err(PromptError::Empty.into());
+        };
+        let next = next_token(&*self.model, &mut self.cache, held.sequence, &[token])?;
+        held.tokens.push(token);
+        Ok(next)
     }
 
-    pub(super) fn run(&mut self, tokens: &[u32], logits: Want) -> Result<Vec<f32>> {
+    /// Runs more tokens of the held sequence.
+    pub(super) fn run(&mut self, tokens: &[u32], logits: Want) -> Result<Logits> {
         let Some(held) = &mut self.held else {
             return Err(PromptError::Empty.into());
         };
@@ -300,10 +317,8 @@ impl Engine {
             tokens,
             logits,
         };
-        let logits = self
-            .model
-            .forward(&mut Step::new(&mut self.cache, &[run])?)?;
+        let logits = forward(&*self.model, &mut self.cache, &[run])?;
         held.tokens.extend_from_slice(tokens);
-        logits.to_vec()
+        Ok(logits)
     }
 }

@@ -4,15 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::device::Need;
 use super::{DEFAULT_CONTEXT, Engine, EngineOptions, LoadSummary};
 use crate::chat::harmony::Harmony;
 use crate::chat::{ChatError, ChatTemplate};
 use crate::config::Format;
+use crate::device::Backend;
 use crate::kv_cache::{KvCache, KvCacheOptions};
 use crate::nn::{load_model, select};
 use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerConfig};
-use crate::weights::{Checkpoint, CheckpointError, MetadataValue, Plan};
+use crate::weights::{Checkpoint, CheckpointError, MetadataValue, Plan, Source};
 use crate::{Error, Result, models};
 
 /// Side files other than the tokenizer are small.
@@ -46,18 +48,21 @@ impl Engine {
         }
         let template = template(&checkpoint)?;
         phases.end("tokenizer and chat template");
-        let (model, plan) = load_model(architecture, &checkpoint, options.precision)?;
+        let plan = architecture.plan(checkpoint.config(), Source::Checkpoint(&checkpoint))?;
+        let backend = super::device::choose(&plan, context, options)?;
+        let (model, plan) = load_model(architecture, &checkpoint, backend.clone())?;
         phases.end("weights");
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
         tokenizer.check_vocab(vocab)?;
-        let cache = KvCache::new(
+        let mut cache = KvCache::new(
             &plan.kv,
             KvCacheOptions {
                 max_tokens: context,
             },
         )?;
+        cache.place(&backend)?;
         phases.end("cache");
-        let summary = summary(&plan, context, begin);
+        let summary = summary(&plan, context, begin, &backend);
         tracing::info!(?summary, "loaded");
         Ok(Self {
             model,
@@ -103,7 +108,8 @@ fn context(asked: Option<usize>, made_for: Option<usize>) -> Result<usize> {
     }
 }
 
-fn summary(plan: &Plan, context: usize, begin: Instant) -> LoadSummary {
+fn summary(plan: &Plan, context: usize, begin: Instant, backend: &Backend) -> LoadSummary {
+    let need = Need::of(plan, context, backend);
     let mut dtypes: Vec<(String, u64)> = Vec::new();
     for tensor in &plan.tensors {
         let Some(dtype) = &tensor.dtype else { continue };
@@ -118,9 +124,11 @@ fn summary(plan: &Plan, context: usize, begin: Instant) -> LoadSummary {
         architecture: plan.architecture,
         dtypes,
         parameters: plan.parameters(),
-        weight_bytes: plan.weight_bytes(),
-        cache_bytes: plan.kv_bytes(context) as u64,
+        weight_bytes: need.weights,
+        cache_bytes: need.cache,
+        workspace_bytes: need.workspace,
         context,
+        device: backend.to_string(),
         load_time: begin.elapsed(),
     }
 }

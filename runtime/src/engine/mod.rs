@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod device;
 mod generate;
 mod load;
 mod memory;
@@ -35,6 +36,7 @@ use crate::Result;
 use crate::chat::harmony::{self, Harmony, Reasoning, Role};
 use crate::chat::{ChatError, ChatOptions, ChatTemplate, Message, RenderOptions};
 use crate::cpu::Precision;
+use crate::device::{ComputeDtype, DeviceChoice};
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::Model;
 use crate::prompt::PromptError;
@@ -54,6 +56,12 @@ pub struct EngineOptions {
     pub context: Option<usize>,
     /// Whether quantized weights meet 8-bit activations (fast) or f32 ones (exact).
     pub precision: Precision,
+    /// Where the model computes.
+    pub device: DeviceChoice,
+    /// The type of keys, values and tensor-core operands on a GPU.
+    pub dtype: ComputeDtype,
+    /// Bytes that weights, cache and workspace may take; `None`: what the device has.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for EngineOptions {
@@ -61,6 +69,9 @@ impl Default for EngineOptions {
         Self {
             context: None,
             precision: Precision::Fast,
+            device: DeviceChoice::default(),
+            dtype: ComputeDtype::default(),
+            memory_limit: None,
         }
     }
 }
@@ -84,8 +95,12 @@ pub struct LoadSummary {
     pub weight_bytes: u64,
     /// Bytes of the KV cache at the context length.
     pub cache_bytes: u64,
+    /// Bytes that the forward passes work with, by estimate; 0 where it is not estimated.
+    pub workspace_bytes: u64,
     /// Context length in tokens.
     pub context: usize,
+    /// Where it computes, for people: `CPU`, or the GPU's name and the type.
+    pub device: String,
     /// Time from opening the files to being ready.
     pub load_time: Duration,
 }

@@ -5,7 +5,7 @@ use candle_nn::ops::log_softmax;
 use serde::Serialize;
 
 use super::{Engine, Held};
-use crate::nn::{Run, Step, Want};
+use crate::nn::{Run, Want, forward};
 use crate::prompt::PromptError;
 use crate::{Error, Result};
 
@@ -90,13 +90,11 @@ impl Engine {
             tokens: ids,
             logits: Want::LastN(ids.len() - first),
         };
-        let logits = self
-            .model
-            .forward(&mut Step::new(&mut self.cache, &[run])?)?;
+        let logits = forward(&*self.model, &mut self.cache, &[run])?;
         self.forget();
         // Row r predicts the token after position first + r; the last row predicts a token outside of the window.
         let targets = &ids[first + 1..];
-        let rows = logits.tensor().narrow(0, 0, targets.len())?;
+        let rows = logits.tensor()?.narrow(0, 0, targets.len())?;
         let index = Tensor::from_slice(targets, (targets.len(), 1), rows.device())?;
         let likelihoods = log_softmax(&rows, D::Minus1)?.gather(&index, 1)?;
         let likelihoods: Vec<f32> = likelihoods.flatten_all()?.to_vec1()?;

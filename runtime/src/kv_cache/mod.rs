@@ -16,6 +16,7 @@ pub(crate) use pool::{Place, Pool};
 pub(crate) use table::BlockTable;
 
 use crate::Result;
+use crate::device::Backend;
 use crate::weights::KvLayer;
 
 /// A cache that is full, or no longer holds what is asked for.
@@ -129,6 +130,11 @@ pub struct KvCache {
     pub(crate) pools: Vec<Pool>,
     /// One for each layer.
     pub(crate) places: Vec<Place>,
+    #[cfg(feature = "cuda")]
+    pub(crate) layers: Vec<KvLayer>,
+    /// Where keys and values are when the model is on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) device: Option<Box<crate::cuda::DeviceCache>>,
     sequences: BTreeMap<SequenceId, Sequence>,
     next: u64,
     max_blocks: usize,
@@ -167,10 +173,26 @@ impl KvCache {
         Ok(Self {
             pools,
             places,
+            #[cfg(feature = "cuda")]
+            layers: layers.to_vec(),
+            #[cfg(feature = "cuda")]
+            device: None,
             sequences: BTreeMap::new(),
             next: 0,
             max_blocks,
         })
+    }
+
+    /// Takes its memory on the device where the model computes; without this it does so with the first step.
+    ///
+    /// # Errors
+    /// If there is too little.
+    pub fn place(&mut self, backend: &Backend) -> Result<()> {
+        match backend {
+            Backend::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Backend::Cuda(gpu) => self.place_on(gpu),
+        }
     }
 
     /// Tokens that fit, over all sequences.

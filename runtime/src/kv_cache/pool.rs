@@ -61,8 +61,14 @@ impl Pool {
         self.blocks.len() - self.free.len()
     }
 
-    pub(super) fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Blocks that have ever been taken: their numbers are below this.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn made(&self) -> usize {
+        self.blocks.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -77,7 +83,8 @@ impl Pool {
         if self.blocks.len() >= self.limit {
             return None;
         }
-        self.blocks.push(vec![0.0; self.block_len]);
+        // Its memory comes with the first write: on a GPU there is none here.
+        self.blocks.push(Vec::new());
         Some(self.blocks.len() - 1)
     }
 
@@ -90,6 +97,10 @@ impl Pool {
     }
 
     pub(crate) fn block_mut(&mut self, block: usize) -> &mut [f32] {
-        &mut self.blocks[block]
+        let numbers = &mut self.blocks[block];
+        if numbers.is_empty() {
+            numbers.resize(self.block_len, 0.0);
+        }
+        numbers
     }
 }

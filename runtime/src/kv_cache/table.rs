@@ -18,6 +18,12 @@ impl BlockTable {
         self.dropped * BLOCK_SIZE
     }
 
+    /// The first block that is still held.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn first_block(&self) -> usize {
+        self.dropped
+    }
+
     /// Blocks missing to hold `length` positions.
     pub(super) fn missing(&self, length: usize) -> usize {
         length

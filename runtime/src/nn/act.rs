@@ -76,7 +76,7 @@ impl From<Act> for Glu {
 }
 
 /// Applies an activation function to every element.
-pub(super) fn apply(act: Act, x: &mut [f32]) {
+pub(crate) fn apply(act: Act, x: &mut [f32]) {
     match act {
         Act::Silu => cpu::silu(x),
         Act::Gelu => cpu::gelu(x),
@@ -104,7 +104,7 @@ pub(super) fn softplus(x: f32) -> f32 {
 }
 
 /// Joins rows gate | up: writes `[_, inter]` from `[_, 2 * inter]`.
-pub(super) fn join(glu: Glu, gate_up: &[f32], out: &mut [f32], inter: usize) {
+pub(crate) fn join(glu: Glu, gate_up: &[f32], out: &mut [f32], inter: usize) {
     for (pair, out) in gate_up
         .chunks_exact(2 * inter)
         .zip(out.chunks_exact_mut(inter))

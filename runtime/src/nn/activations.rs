@@ -9,20 +9,37 @@ use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Storage, Tensor};
 use super::act::{self, Act};
 use super::error::shape;
 use super::parallel::for_rows;
+#[cfg(feature = "cuda")]
+use crate::kernels::elementwise::Map;
 use crate::{Result, cpu};
 
-/// Activations `[tokens, width]`, f32. A clone is cheap; what is shared is copied before it is changed.
+/// Activations `[tokens, width]`, f32. A clone is cheap; what is shared is copied before it is changed. On a GPU they are a
+/// place on the step's tape: operations are recorded and run with the logits.
 #[derive(Clone, Debug)]
-pub struct Activations(Arc<Tensor>);
+pub struct Activations(Numbers);
+
+#[derive(Clone, Debug)]
+enum Numbers {
+    Host(Arc<Tensor>),
+    #[cfg(feature = "cuda")]
+    Device(crate::cuda::Value),
+}
+
+#[cfg(feature = "cuda")]
+impl From<crate::cuda::Value> for Activations {
+    fn from(value: crate::cuda::Value) -> Self {
+        Self(Numbers::Device(value))
+    }
+}
 
 /// The numbers of [`Activations`], row by row.
-struct Values<G>(G);
+struct Values<G>(Option<G>);
 
 impl<G: Deref<Target = Storage>> Deref for Values<G> {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        match &*self.0 {
-            Storage::Cpu(CpuStorage::F32(values)) => values,
+        match self.0.as_deref() {
+            Some(Storage::Cpu(CpuStorage::F32(values))) => values,
             // `Activations` holds nothing else; an empty slice makes the shape checks of the callers fail.
             _ => &[],
         }
@@ -48,37 +65,78 @@ impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
     }
 }
 
+#[cfg(feature = "cuda")]
+fn mixed() -> crate::Error {
+    crate::device::DeviceError::Mixed(
+        "activations of the CPU and of a GPU met in one operation: the model and its parts must be on one device",
+    )
+    .into()
+}
+
 impl Activations {
     /// From values row by row, `width` in a row.
     pub(crate) fn new(values: Vec<f32>, tokens: usize, width: usize) -> Result<Self> {
-        Ok(Self(Arc::new(Tensor::from_vec(
+        Ok(Self(Numbers::Host(Arc::new(Tensor::from_vec(
             values,
             (tokens, width),
             &Device::Cpu,
-        )?)))
+        )?))))
     }
 
     /// Rows.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.0.dims()[0]
+        match &self.0 {
+            Numbers::Host(tensor) => tensor.dims()[0],
+            #[cfg(feature = "cuda")]
+            Numbers::Device(value) => value.tokens(),
+        }
     }
 
     /// Columns.
     #[must_use]
     pub fn width(&self) -> usize {
-        self.0.dims()[1]
+        match &self.0 {
+            Numbers::Host(tensor) => tensor.dims()[1],
+            #[cfg(feature = "cuda")]
+            Numbers::Device(value) => value.width(),
+        }
     }
 
     /// As a candle tensor `[tokens, width]`.
-    #[must_use]
-    pub fn tensor(&self) -> &Tensor {
-        &self.0
+    ///
+    /// # Errors
+    /// If they are on a GPU, where only logits can be read.
+    pub fn tensor(&self) -> Result<&Tensor> {
+        self.shared().map(|tensor| &**tensor)
     }
 
-    /// The numbers, row by row.
+    /// Their place on the tape of a GPU; `None` on the CPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn recorded(&self) -> Option<&crate::cuda::Value> {
+        match &self.0 {
+            Numbers::Host(_) => None,
+            Numbers::Device(value) => Some(value),
+        }
+    }
+
+    /// The places of two operands of one operation; `None` if both are on the CPU.
+    #[cfg(feature = "cuda")]
+    fn both_recorded<'a>(&'a self, other: &'a Self) -> Result<Option<[&'a crate::cuda::Value; 2]>> {
+        match (self.recorded(), other.recorded()) {
+            (None, None) => Ok(None),
+            (Some(a), Some(b)) => Ok(Some([a, b])),
+            _ => Err(mixed()),
+        }
+    }
+
+    /// The numbers, row by row. Whoever can meet recorded ones has looked for them before.
     pub(crate) fn values(&self) -> impl Deref<Target = [f32]> + '_ {
-        Values(self.0.storage_and_layout().0)
+        match &self.0 {
+            Numbers::Host(tensor) => Values(Some(tensor.storage_and_layout().0)),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(_) => Values(None),
+        }
     }
 
     /// Checks that rows have `width` columns; `what` is who needs it.
@@ -95,11 +153,16 @@ impl Activations {
 
     /// Changes the numbers in place; those of a clone stay.
     pub(crate) fn change(&mut self, f: impl Fn(&mut [f32])) -> Result<()> {
-        if Arc::get_mut(&mut self.0).is_none() {
+        let own = match &mut self.0 {
+            Numbers::Host(tensor) => Arc::get_mut(tensor).is_some(),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(_) => return Err(mixed()),
+        };
+        if !own {
             let values = self.values().to_vec();
             *self = Self::new(values, self.tokens(), self.width())?;
         }
-        Ok(self.0.inplace_op1(&Change(f))?)
+        Ok(self.tensor()?.inplace_op1(&Change(f))?)
     }
 
     /// Changes rows in place, on all cores: `f(first_row, rows)`.
@@ -108,16 +171,28 @@ impl Activations {
         self.change(|values| for_rows(values, width, &f))
     }
 
+    fn shared(&self) -> Result<&Arc<Tensor>> {
+        match &self.0 {
+            Numbers::Host(tensor) => Ok(tensor),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(_) => Err(mixed()),
+        }
+    }
+
     fn same_shape(&self, other: &Self) -> Result<()> {
-        if self.0.dims() == other.0.dims() {
+        if self.dims() == other.dims() {
             Ok(())
         } else {
             shape(format!(
                 "cannot join activations {:?} and {:?}",
-                self.0.dims(),
-                other.0.dims()
+                self.dims(),
+                other.dims()
             ))
         }
+    }
+
+    fn dims(&self) -> [usize; 2] {
+        [self.tokens(), self.width()]
     }
 
     /// `self += other`
@@ -125,7 +200,7 @@ impl Activations {
     /// # Errors
     /// If the shapes differ.
     pub fn add(&mut self, other: impl Borrow<Self>) -> Result<()> {
-        self.join(other.borrow(), |a, b| a + b)
+        self.join(other.borrow(), 1.0)
     }
 
     /// `self + other`
@@ -134,7 +209,7 @@ impl Activations {
     /// If the shapes differ.
     pub fn plus(&self, other: impl Borrow<Self>) -> Result<Self> {
         let mut sum = self.clone();
-        sum.join(other.borrow(), |a, b| a + b)?;
+        sum.join(other.borrow(), 1.0)?;
         Ok(sum)
     }
 
@@ -144,13 +219,20 @@ impl Activations {
     /// If the shapes differ.
     pub fn minus(&self, other: impl Borrow<Self>) -> Result<Self> {
         let mut difference = self.clone();
-        difference.join(other.borrow(), |a, b| a - b)?;
+        difference.join(other.borrow(), -1.0)?;
         Ok(difference)
     }
 
-    fn join(&mut self, other: &Self, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<()> {
+    /// `self += sign * other`
+    fn join(&mut self, other: &Self, sign: f32) -> Result<()> {
         self.same_shape(other)?;
-        if Arc::ptr_eq(&self.0, &other.0) {
+        #[cfg(feature = "cuda")]
+        if let Some([a, b]) = self.both_recorded(other)? {
+            *self = a.join(b, sign)?.into();
+            return Ok(());
+        }
+        let f = |a: f32, b: f32| a + sign * b;
+        if Arc::ptr_eq(self.shared()?, other.shared()?) {
             // Reading and writing one tensor at once would lock forever.
             return self.change_rows(|_, rows| rows.iter_mut().for_each(|x| *x = f(*x, *x)));
         }
@@ -180,6 +262,15 @@ impl Activations {
     /// If the device fails.
     pub fn scale_by(&mut self, factor: f64) -> Result<()> {
         let factor = factor as f32;
+        #[cfg(feature = "cuda")]
+        if let Some(x) = self.recorded() {
+            let map = Map {
+                factor,
+                ..Map::IDENTITY
+            };
+            *self = x.map(map).into();
+            return Ok(());
+        }
         self.change_rows(|_, rows| cpu::scale(rows, factor))
     }
 
@@ -191,11 +282,15 @@ impl Activations {
         let gate = gate.borrow();
         let (width, gates) = (self.width(), gate.width());
         if gate.tokens() != self.tokens() || gates == 0 || !width.is_multiple_of(gates) {
-            let dims = self.0.dims();
+            let dims = self.dims();
             return shape(format!(
                 "cannot gate activations {dims:?} by {:?}",
-                gate.0.dims()
+                gate.dims()
             ));
+        }
+        #[cfg(feature = "cuda")]
+        if let Some([x, gate]) = self.both_recorded(gate)? {
+            return Ok(x.gated(gate, act)?.into());
         }
         let mut gate = gate.clone();
         gate.change_rows(|_, rows| act::apply(act, rows))?;
@@ -222,6 +317,10 @@ impl Activations {
     }
 
     fn columns(&self, start: usize, width: usize) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Some(x) = self.recorded() {
+            return Ok(x.columns(start, width).into());
+        }
         let values = self.values();
         let rows = values.chunks_exact(self.width());
         let values = rows

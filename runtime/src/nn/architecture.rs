@@ -3,7 +3,7 @@
 use super::error::NnError;
 use super::{Logits, Name, Step, size};
 use crate::config::{ConfigFile, Format};
-use crate::cpu::Precision;
+use crate::device::Backend;
 use crate::weights::{Checkpoint, Mode, Plan, Source, Weights, judge};
 use crate::{Error, Result};
 
@@ -108,10 +108,10 @@ impl Architecture {
         &self,
         config: &ConfigFile,
         seed: u64,
-        precision: Precision,
+        backend: impl Into<Backend>,
     ) -> Result<(Box<dyn Model>, Plan)> {
         let plan = self.plan(config, Source::Random(seed))?;
-        let (model, _) = self.run(config, Source::Random(seed), Mode::Loading(precision))?;
+        let (model, _) = self.run(config, Source::Random(seed), Mode::Loading(backend.into()))?;
         Ok((model, plan))
     }
 }
@@ -204,10 +204,11 @@ fn unknown(architectures: &[Architecture], names: &[&str], format: Format) -> Er
 pub fn load_model(
     architecture: &Architecture,
     checkpoint: &Checkpoint,
-    precision: Precision,
+    backend: impl Into<Backend>,
 ) -> Result<(Box<dyn Model>, Plan)> {
     let source = Source::Checkpoint(checkpoint);
     let plan = judge(architecture.plan(checkpoint.config(), source)?, checkpoint)?;
-    let (model, _) = architecture.run(checkpoint.config(), source, Mode::Loading(precision))?;
+    let (model, _) =
+        architecture.run(checkpoint.config(), source, Mode::Loading(backend.into()))?;
     Ok((model, plan))
 }

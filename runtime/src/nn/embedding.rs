@@ -22,11 +22,49 @@ pub struct EmbeddingOptions {
 #[derive(Clone, Debug)]
 pub struct Embedding {
     /// `[vocab, hidden]`; none when planning
-    tokens: Option<Matrix>,
+    tokens: Option<Table>,
     scale: f32,
     hidden: usize,
     /// `[positions + offset, hidden]`, offset
-    positions: Option<(Matrix, usize)>,
+    positions: Option<(Table, usize)>,
+}
+
+/// A table of rows.
+#[derive(Clone, Debug)]
+pub(super) enum Table {
+    Host(Matrix),
+    #[cfg(feature = "cuda")]
+    Device(std::sync::Arc<crate::cuda::DeviceMatrix>),
+}
+
+impl Table {
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
+    fn new(w: &Weights, matrix: Matrix) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = w.gpu() {
+            let parts = std::slice::from_ref(&matrix);
+            let device = crate::cuda::DeviceMatrix::upload(gpu, parts, "the embedding")?;
+            return Ok(Self::Device(std::sync::Arc::new(device)));
+        }
+        Ok(Self::Host(matrix))
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Self::Host(matrix) => matrix.rows(),
+            #[cfg(feature = "cuda")]
+            Self::Device(matrix) => matrix.rows(),
+        }
+    }
+
+    /// One row as f32.
+    fn row(&self, index: usize, out: &mut [f32]) -> Result<()> {
+        match self {
+            Self::Host(matrix) => Ok(matrix.dequantize_rows(index..index + 1, out)?),
+            #[cfg(feature = "cuda")]
+            Self::Device(_) => shape("an embedding on a GPU is not read by the CPU"),
+        }
+    }
 }
 
 impl Embedding {
@@ -41,7 +79,7 @@ impl Embedding {
             scale,
             positions,
         } = options;
-        let table = w.matrix(
+        let tokens = w.matrix(
             w.full_name(tokens)? + ".weight",
             [vocab, hidden],
             false,
@@ -59,8 +97,16 @@ impl Embedding {
             }
             None => None,
         };
+        let table = |matrix: Option<Matrix>| matrix.map(|matrix| Table::new(w, matrix)).transpose();
+        let (tokens, positions) = match positions {
+            Some((matrix, offset)) => (
+                table(tokens)?,
+                table(Some(matrix))?.map(|table| (table, offset)),
+            ),
+            None => (table(tokens)?, None),
+        };
         Ok(Self {
-            tokens: table,
+            tokens,
             scale: scale as f32,
             hidden,
             positions,
@@ -68,8 +114,52 @@ impl Embedding {
     }
 
     /// The token table.
-    pub(super) fn matrix(&self) -> Option<&Matrix> {
+    pub(super) fn table(&self) -> Option<&Table> {
         self.tokens.as_ref()
+    }
+
+    /// Refuses ids and positions that the tables do not have.
+    fn check(&self, table: &Table, step: &Step) -> Result<()> {
+        for (token, position) in step.tokens().iter().zip(step.positions()) {
+            if *token as usize >= table.rows() {
+                return Err(NnError::Token {
+                    token: *token,
+                    vocab: table.rows(),
+                }
+                .into());
+            }
+            if let Some((table, offset)) = &self.positions
+                && position.saturating_add(*offset) >= table.rows()
+            {
+                let positions = table.rows().saturating_sub(*offset);
+                return Err(NnError::Position {
+                    position: *position,
+                    positions,
+                }
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The beginning of a step's tape, if the tables are on a GPU.
+    #[cfg(feature = "cuda")]
+    fn recorded(&self, table: &Table, step: &Step) -> Option<crate::cuda::Value> {
+        let Table::Device(table) = table else {
+            return None;
+        };
+        let places = match &self.positions {
+            Some((Table::Device(places), offset)) => Some((std::sync::Arc::clone(places), *offset)),
+            _ => None,
+        };
+        let gpu = table.gpu();
+        Some(crate::cuda::Value::embed(
+            gpu,
+            table,
+            self.scale,
+            places,
+            step.tokens().len(),
+        ))
     }
 
     /// The step's tokens → `[tokens, hidden]`
@@ -80,6 +170,11 @@ impl Embedding {
         let Some(table) = &self.tokens else {
             return shape("an embedding that was only planned has no rows");
         };
+        self.check(table, step)?;
+        #[cfg(feature = "cuda")]
+        if let Some(x) = self.recorded(table, step) {
+            return Ok(x.into());
+        }
         let mut out = vec![0.0; step.tokens().len() * self.hidden];
         let mut position_row = vec![
             0.0;
@@ -91,29 +186,12 @@ impl Embedding {
         ];
         let rows = out.chunks_exact_mut(self.hidden);
         for ((row, token), position) in rows.zip(step.tokens()).zip(step.positions()) {
-            let index = *token as usize;
-            if index >= table.rows() {
-                return Err(NnError::Token {
-                    token: *token,
-                    vocab: table.rows(),
-                }
-                .into());
-            }
-            table.dequantize_rows(index..index + 1, row)?;
+            table.row(*token as usize, row)?;
             if self.scale != 1.0 {
                 cpu::scale(row, self.scale);
             }
             if let Some((table, offset)) = &self.positions {
-                let index = position.saturating_add(*offset);
-                if index >= table.rows() {
-                    let positions = table.rows().saturating_sub(*offset);
-                    return Err(NnError::Position {
-                        position: *position,
-                        positions,
-                    }
-                    .into());
-                }
-                table.dequantize_rows(index..index + 1, &mut position_row)?;
+                table.row(position + offset, &mut position_row)?;
                 cpu::add(row, &position_row);
             }
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::embedding::Table;
 use super::error::setting;
 use super::parallel::for_rows;
-use super::{Activations, Embedding, Name, Rows, Step};
+use super::{Activations, Embedding, Name, Rows, Step, Vector};
 use crate::cpu::PackedMatrix;
 use crate::weights::{Matrix, Weights};
 use crate::{Result, cpu};
@@ -16,12 +17,33 @@ const JOIN_LIMIT: usize = 32 << 20;
 /// `y = x Wᵀ (+ b)`, with W `[out, in]`; several projections of one input may be one matrix.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `[_, in]`; their rows one after the other are W.
-    parts: Arc<[PackedMatrix]>,
+    parts: Parts,
     /// `[out]`
-    bias: Option<Arc<[f32]>>,
+    bias: Option<Vector>,
     in_features: usize,
     out_features: usize,
+}
+
+/// Matrices `[_, in]`, whose rows one after the other are W.
+#[derive(Clone, Debug)]
+enum Parts {
+    Host(Arc<[PackedMatrix]>),
+    #[cfg(feature = "cuda")]
+    Device(Arc<[crate::cuda::DeviceMatrix]>),
+}
+
+impl Parts {
+    fn new(w: &Weights, matrices: Vec<Matrix>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = w.gpu() {
+            let same = matrices.chunk_by(|a, b| a.dtype() == b.dtype());
+            let parts =
+                same.map(|same| crate::cuda::DeviceMatrix::upload(gpu, same, "a projection"));
+            return Ok(Self::Device(parts.collect::<Result<_>>()?));
+        }
+        let parts = joined(matrices)?.into_iter().map(|matrix| w.pack(matrix));
+        Ok(Self::Host(parts.collect::<Result<_>>()?))
+    }
 }
 
 impl Linear {
@@ -115,7 +137,7 @@ impl Linear {
         let matrix = if tied {
             // The file may have the matrix nevertheless.
             w.allow(format!("{full}.weight"));
-            embed.matrix().cloned()
+            None
         } else {
             w.matrix(format!("{full}.weight"), [vocab, hidden], false, name.at)?
         };
@@ -124,7 +146,18 @@ impl Linear {
         } else {
             None
         };
-        Self::from_matrices(w, matrix.into_iter().collect(), bias, [vocab, hidden])
+        let parts = match embed.table().filter(|_| tied) {
+            #[cfg(feature = "cuda")]
+            Some(Table::Device(table)) => Parts::Device(Arc::new([table.again()])),
+            Some(Table::Host(table)) => Parts::new(w, vec![table.clone()])?,
+            None => Parts::new(w, matrix.into_iter().collect())?,
+        };
+        Ok(Self {
+            parts,
+            bias: bias.map(Into::into),
+            in_features: hidden,
+            out_features: vocab,
+        })
     }
 
     /// A projection of matrices with `rows` rows in all; of none when planning.
@@ -134,12 +167,8 @@ impl Linear {
         bias: Option<Vec<f32>>,
         [rows, cols]: [usize; 2],
     ) -> Result<Self> {
-        let parts: Result<Vec<_>> = joined(matrices)?
-            .into_iter()
-            .map(|matrix| w.pack(matrix))
-            .collect();
         Ok(Self {
-            parts: parts?.into(),
+            parts: Parts::new(w, matrices)?,
             bias: bias.map(Into::into),
             in_features: cols,
             out_features: rows,
@@ -150,7 +179,7 @@ impl Linear {
     #[cfg(test)]
     pub(super) fn empty() -> Self {
         Self {
-            parts: Arc::new([]),
+            parts: Parts::Host(Arc::new([])),
             bias: None,
             in_features: 0,
             out_features: 0,
@@ -169,9 +198,30 @@ impl Linear {
     /// If the width of `x` is another.
     pub fn forward(&self, x: &Activations, _step: &Step) -> Result<Activations> {
         x.check_width("a projection", self.in_features)?;
+        #[cfg(feature = "cuda")]
+        if let Some(x) = x.recorded() {
+            return self.record(x);
+        }
         let mut out = vec![0.0; x.tokens() * self.out_features];
         self.project(&x.values(), x.tokens(), &mut out)?;
         Activations::new(out, x.tokens(), self.out_features)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn record(&self, x: &crate::cuda::Value) -> Result<Activations> {
+        let Parts::Device(parts) = &self.parts else {
+            return super::error::shape("a projection in the CPU's memory cannot run on a GPU");
+        };
+        let bias = self
+            .bias
+            .as_ref()
+            .map(|bias| bias.on(&x.gpu()))
+            .transpose()?;
+        let linear = crate::cuda::TapeLinear {
+            parts: Arc::clone(parts),
+            bias,
+        };
+        Ok(x.linear(linear, self.out_features).into())
     }
 
     /// `x` `[tokens, in]` → `out` `[tokens, out]`
@@ -180,12 +230,19 @@ impl Linear {
             return Ok(());
         }
         let width = self.out_features;
-        if let [only] = &*self.parts {
+        let parts = match &self.parts {
+            Parts::Host(parts) => parts,
+            #[cfg(feature = "cuda")]
+            Parts::Device(_) => {
+                return super::error::shape("a projection on a GPU cannot run on the CPU");
+            }
+        };
+        if let [only] = &**parts {
             only.matmul(x, tokens, out)?;
         } else {
             let mut column = 0;
             let mut scratch = Vec::new();
-            for part in self.parts.iter() {
+            for part in parts.iter() {
                 let rows = part.rows();
                 if tokens == 1 {
                     part.matmul(x, 1, &mut out[column..column + rows])?;

@@ -1,7 +1,7 @@
 //! Norms.
 
 use super::parallel::for_rows;
-use super::{Activations, Name, Step};
+use super::{Activations, Name, Step, Vector};
 use crate::weights::Weights;
 use crate::{Result, cpu};
 
@@ -34,9 +34,9 @@ pub struct Norm {
     kind: NormKind,
     eps: f32,
     /// `[width]`, the shift added
-    weight: Option<Vec<f32>>,
+    weight: Option<Vector>,
     /// `[width]`
-    bias: Option<Vec<f32>>,
+    bias: Option<Vector>,
 }
 
 impl Norm {
@@ -63,8 +63,8 @@ impl Norm {
         let shift = options.shift as f32;
         weight.iter_mut().for_each(|w| *w += shift);
         Self {
-            weight: Some(weight),
-            bias,
+            weight: Some(weight.into()),
+            bias: bias.map(Into::into),
             ..Self::unweighted(options)
         }
     }
@@ -80,6 +80,27 @@ impl Norm {
         }
     }
 
+    /// The weights of norms one after the other, the shift added already.
+    #[cfg(feature = "cuda")]
+    pub(super) fn joined(options: &NormOptions, norms: &[Self]) -> Self {
+        let join = |part: fn(&Self) -> Option<&Vector>| {
+            let parts: Option<Vec<&Vector>> = norms.iter().map(part).collect();
+            parts.map(|parts| {
+                parts
+                    .iter()
+                    .flat_map(|part| part.iter())
+                    .copied()
+                    .collect::<Vec<f32>>()
+                    .into()
+            })
+        };
+        Self {
+            weight: join(|norm| norm.weight.as_ref()),
+            bias: join(|norm| norm.bias.as_ref()),
+            ..Self::unweighted(options)
+        }
+    }
+
     /// `[tokens, width]` → `[tokens, width]`
     ///
     /// # Errors
@@ -89,6 +110,10 @@ impl Norm {
         if let Some(weight) = &self.weight {
             x.check_width("a norm", weight.len())?;
         }
+        #[cfg(feature = "cuda")]
+        if let Some(x) = x.recorded() {
+            return Ok(x.norm(self.on(&x.gpu())?).into());
+        }
         let x = x.values();
         let mut out = vec![0.0; x.len()];
         for_rows(&mut out, width, |first, rows| {
@@ -97,6 +122,21 @@ impl Norm {
             self.rows(rows, width);
         });
         Activations::new(out, tokens, width)
+    }
+
+    /// The norm with its weights on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+    ) -> Result<crate::cuda::TapeNorm> {
+        let on = |vector: &Option<Vector>| vector.as_ref().map(|vector| vector.on(gpu)).transpose();
+        Ok(crate::cuda::TapeNorm {
+            centred: self.kind == NormKind::Layer,
+            eps: self.eps,
+            weight: on(&self.weight)?,
+            bias: on(&self.bias)?,
+        })
     }
 
     /// Normalizes consecutive rows in place.

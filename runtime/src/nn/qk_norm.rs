@@ -40,8 +40,12 @@ pub struct QkNorm {
 enum HeadNorms {
     /// The same for each head, or one for all heads together, by the width.
     Same { norm: Norm, width: usize },
-    /// One for each head.
-    Each(Vec<Norm>),
+    /// One for each head; on a GPU all weights lie in one vector.
+    Each {
+        norms: Vec<Norm>,
+        #[cfg(feature = "cuda")]
+        joined: Norm,
+    },
 }
 
 impl QkNorm {
@@ -55,6 +59,19 @@ impl QkNorm {
             q: HeadNorms::load(w, scope, q, norm, heads.q, heads.dim)?,
             k: HeadNorms::load(w, scope, k, norm, heads.kv, heads.dim)?,
         })
+    }
+
+    /// The norms with their weights on a GPU.
+    #[cfg(feature = "cuda")]
+    pub(super) fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        dim: usize,
+    ) -> Result<crate::cuda::TapeOp> {
+        Ok(crate::cuda::TapeOp::Norm(
+            self.q.on(gpu, dim)?,
+            self.k.on(gpu, dim)?,
+        ))
     }
 
     /// Normalizes a token's queries and keys.
@@ -91,7 +108,8 @@ impl HeadNorms {
                 let weight = w.named_vector(weight, &[&[dim]], name.at)?;
                 Ok(Norm::from_parts(&options, weight, None))
             };
-            return (0..heads).map(load).collect::<Result<_>>().map(Self::Each);
+            let norms: Vec<Norm> = (0..heads).map(load).collect::<Result<_>>()?;
+            return Ok(Self::each(&options, norms));
         }
         let shape: &[usize] = if scope == Scope::PerHead {
             &[heads, dim]
@@ -114,13 +132,39 @@ impl HeadNorms {
             let bias = bias.as_ref().map(|bias| bias[head * dim..][..dim].to_vec());
             Norm::from_parts(&options, weight.to_vec(), bias)
         });
-        Ok(Self::Each(norms.collect()))
+        Ok(Self::each(&options, norms.collect()))
+    }
+
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
+    fn each(options: &NormOptions, norms: Vec<Norm>) -> Self {
+        Self::Each {
+            #[cfg(feature = "cuda")]
+            joined: Norm::joined(options, &norms),
+            norms,
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        dim: usize,
+    ) -> Result<crate::cuda::TapeHeadNorm> {
+        let (norm, width, step) = match self {
+            Self::Same { norm, width } => (norm, *width, 0),
+            Self::Each { joined, .. } => (joined, dim, dim),
+        };
+        Ok(crate::cuda::TapeHeadNorm {
+            norm: norm.on(gpu)?,
+            width,
+            step,
+        })
     }
 
     fn apply(&self, x: &mut [f32], dim: usize) {
         match self {
             Self::Same { norm, width } => norm.rows(x, *width),
-            Self::Each(norms) => {
+            Self::Each { norms, .. } => {
                 x.chunks_exact_mut(dim)
                     .zip(norms)
                     .for_each(|(head, norm)| norm.rows(head, dim));

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::act::softplus;
 use super::error::setting;
-use super::{Activations, Linear, Name, NnError, Step};
+use super::{Activations, Linear, Name, NnError, Step, Vector};
 use crate::weights::Weights;
 use crate::{Result, cpu};
 
@@ -136,7 +136,7 @@ pub struct Router {
     /// `[experts, hidden]`
     projection: Linear,
     /// `[experts]`
-    select_bias: Option<Vec<f32>>,
+    select_bias: Option<Vector>,
     options: RouterOptions,
 }
 
@@ -145,9 +145,16 @@ pub struct Router {
 pub struct Routes {
     /// Experts per token.
     top: usize,
-    /// `[tokens, top]`: expert and weight
-    choices: Vec<(usize, f32)>,
+    choices: Choices,
     pub(super) apply: Apply,
+}
+
+/// `[tokens, top]`: expert and weight
+#[derive(Clone, Debug)]
+enum Choices {
+    Host(Vec<(usize, f32)>),
+    #[cfg(feature = "cuda")]
+    Device(crate::cuda::Value),
 }
 
 impl Routes {
@@ -155,24 +162,47 @@ impl Routes {
     pub(super) fn new(top: usize, choices: Vec<(usize, f32)>, apply: Apply) -> Self {
         Self {
             top,
-            choices,
+            choices: Choices::Host(choices),
             apply,
         }
     }
 
     pub(super) fn tokens(&self) -> usize {
-        self.choices.len() / self.top
+        match &self.choices {
+            Choices::Host(choices) => choices.len() / self.top,
+            #[cfg(feature = "cuda")]
+            Choices::Device(choices) => choices.tokens(),
+        }
+    }
+
+    /// Their place on the tape of a GPU; `None` on the CPU.
+    #[cfg(feature = "cuda")]
+    pub(super) fn recorded(&self) -> Option<&crate::cuda::Value> {
+        match &self.choices {
+            Choices::Host(_) => None,
+            Choices::Device(choices) => Some(choices),
+        }
     }
 
     /// For each expert the tokens that take it, in order, with their weights.
-    pub(super) fn by_expert(&self, experts: usize) -> Vec<Vec<(usize, f32)>> {
+    ///
+    /// # Errors
+    /// If they were chosen on a GPU.
+    pub(super) fn by_expert(&self, experts: usize) -> Result<Vec<Vec<(usize, f32)>>> {
+        let choices = match &self.choices {
+            Choices::Host(choices) => choices,
+            #[cfg(feature = "cuda")]
+            Choices::Device(_) => {
+                return super::error::shape("a choice on a GPU cannot lead experts of the CPU");
+            }
+        };
         let mut tokens = vec![Vec::new(); experts];
-        for (index, &(expert, weight)) in self.choices.iter().enumerate() {
+        for (index, &(expert, weight)) in choices.iter().enumerate() {
             if let Some(tokens) = tokens.get_mut(expert) {
                 tokens.push((index / self.top, weight));
             }
         }
-        tokens
+        Ok(tokens)
     }
 }
 
@@ -212,7 +242,7 @@ impl Router {
         };
         Ok(Self {
             projection,
-            select_bias,
+            select_bias: select_bias.map(Into::into),
             options,
         })
     }
@@ -229,13 +259,27 @@ impl Router {
             apply,
             ..
         } = self.options;
+        #[cfg(feature = "cuda")]
+        if let Some(logits) = logits.recorded() {
+            let bias = self
+                .select_bias
+                .as_ref()
+                .map(|bias| bias.on(&logits.gpu()))
+                .transpose()?;
+            let choices = Choices::Device(logits.route(self.options, bias));
+            return Ok(Routes {
+                top,
+                choices,
+                apply,
+            });
+        }
         let mut choices = Vec::with_capacity(x.tokens() * top);
         for logits in logits.values().chunks_exact(experts) {
             self.choose(logits.to_vec(), &mut choices);
         }
         Ok(Routes {
             top,
-            choices,
+            choices: Choices::Host(choices),
             apply,
         })
     }
@@ -338,7 +382,7 @@ mod tests {
     fn router(options: RouterOptions, select_bias: Option<Vec<f32>>) -> Router {
         Router {
             projection: Linear::empty(),
-            select_bias,
+            select_bias: select_bias.map(Into::into),
             options,
         }
     }

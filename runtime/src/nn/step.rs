@@ -7,7 +7,11 @@ use candle_core::Tensor;
 
 use super::error::shape;
 use super::rope::Angles;
-use super::{Act, Activations, Append, Attend, Glu, KvSlot, Linear, NnError, Queries, Rope, act};
+use super::{
+    Act, Activations, Append, Attend, Glu, KvSlot, Linear, Model, NnError, Queries, Rope, act,
+};
+#[cfg(feature = "cuda")]
+use crate::kernels::elementwise::Map;
 use crate::kv_cache::{BLOCK_SIZE, BlockTable, CacheError, KvCache, Place, Reach, SequenceId};
 use crate::nn::parallel::for_rows;
 use crate::{Result, cpu};
@@ -54,6 +58,52 @@ impl BatchRun {
     pub(crate) fn positions(&self) -> Range<usize> {
         self.start..self.start + self.tokens
     }
+}
+
+/// A model's next tokens of some sequences: their logits. On a GPU a step that differs from the last one by nothing but its
+/// tokens and positions runs that one's graph, without asking the model again.
+///
+/// # Errors
+/// If the cache has no room, a run is empty, a token is not in the vocabulary, or the device fails.
+pub fn forward(model: &dyn Model, cache: &mut KvCache, runs: &[Run]) -> Result<Logits> {
+    #[cfg(feature = "cuda")]
+    {
+        let id = std::ptr::from_ref(model).addr();
+        if let Some(logits) = crate::cuda::replay(cache, id, runs)? {
+            return Ok(Logits(Numbers::Device(logits)));
+        }
+        let logits = model.forward(&mut Step::new(cache, runs)?)?;
+        crate::cuda::remember(cache, id);
+        Ok(logits)
+    }
+    #[cfg(not(feature = "cuda"))]
+    model.forward(&mut Step::new(cache, runs)?)
+}
+
+/// The most likely token after the next tokens of one sequence. On a GPU the step after it has begun already when this
+/// returns: it costs nothing if the caller goes on with that token.
+///
+/// # Errors
+/// As [`forward`], and if a logit is no number.
+pub fn next_token(
+    model: &dyn Model,
+    cache: &mut KvCache,
+    sequence: SequenceId,
+    tokens: &[u32],
+) -> Result<u32> {
+    #[cfg(feature = "cuda")]
+    if let [token] = *tokens
+        && let Some(next) =
+            crate::cuda::greedy(cache, std::ptr::from_ref(model).addr(), sequence, token)?
+    {
+        return Ok(next);
+    }
+    let run = Run {
+        sequence,
+        tokens,
+        logits: Want::Last,
+    };
+    forward(model, cache, &[run])?.argmax()
 }
 
 /// One forward pass: tokens, their positions, and the cache that keeps their keys and values.
@@ -208,6 +258,10 @@ impl<'c> Step<'c> {
             ));
         }
         let inter = width / 2;
+        #[cfg(feature = "cuda")]
+        if let Some(x) = gate_up.recorded() {
+            return Ok(x.glu(glu).into());
+        }
         let gate_up = gate_up.values();
         let mut out = vec![0.0; tokens * inter];
         for_rows(&mut out, inter, |first, rows| {
@@ -226,6 +280,14 @@ impl<'c> Step<'c> {
     /// # Errors
     /// If the device fails.
     pub fn activate(&self, mut x: Activations, act: Act) -> Result<Activations> {
+        #[cfg(feature = "cuda")]
+        if let Some(x) = x.recorded() {
+            let map = Map {
+                act,
+                ..Map::IDENTITY
+            };
+            return Ok(x.map(map).into());
+        }
         x.change_rows(|_, rows| act::apply(act, rows))?;
         Ok(x)
     }
@@ -245,7 +307,24 @@ impl<'c> Step<'c> {
         if self.wanted.len() == self.tokens.len() {
             return Ok(x);
         }
+        #[cfg(feature = "cuda")]
+        if let Some(x) = x.recorded() {
+            return Ok(x.wanted(self.wanted.len()).into());
+        }
         x.rows(&self.wanted)
+    }
+
+    /// Runs what a GPU's tape has recorded, and counts the runs as cached.
+    #[cfg(feature = "cuda")]
+    fn finish(&mut self, logits: &crate::cuda::Value) -> Result<Logits> {
+        let runs: Vec<_> = self
+            .runs
+            .iter()
+            .map(|run| (run.sequence, run.tokens, run.start))
+            .collect();
+        let logits = crate::cuda::finish(self.cache, &runs, &self.tokens, &self.wanted, logits)?;
+        self.commit();
+        Ok(Logits(Numbers::Device(logits)))
     }
 
     /// Counts the runs as cached.
@@ -300,6 +379,23 @@ impl LogitsOptions<'_, '_> {
     /// If the width of the hidden state is another.
     pub fn run(self) -> Result<Logits> {
         let mut logits = self.out.forward(&self.x, self.step)?;
+        #[cfg(feature = "cuda")]
+        if let Some(logits) = logits.recorded() {
+            let factor = self.scale as f32;
+            let softcap = self.softcap.unwrap_or(0.0) as f32;
+            let map = Map {
+                factor,
+                softcap,
+                ..Map::IDENTITY
+            };
+            let plain = factor == 1.0 && softcap == 0.0;
+            let logits = if plain {
+                logits.clone()
+            } else {
+                logits.map(map)
+            };
+            return self.step.finish(&logits);
+        }
         if self.scale != 1.0 {
             logits.scale_by(self.scale)?;
         }
@@ -312,31 +408,76 @@ impl LogitsOptions<'_, '_> {
             })?;
         }
         self.step.commit();
-        Ok(Logits(logits))
+        Ok(Logits(Numbers::Host(logits)))
     }
 }
 
 /// Logits `[rows, vocab]`, f32: the wanted rows of all runs, in their order.
 #[derive(Clone, Debug)]
-pub struct Logits(Activations);
+pub struct Logits(Numbers);
+
+#[derive(Clone, Debug)]
+enum Numbers {
+    Host(Activations),
+    #[cfg(feature = "cuda")]
+    Device(crate::cuda::DeviceLogits),
+}
 
 impl Logits {
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.0.tokens()
+        match &self.0 {
+            Numbers::Host(logits) => logits.tokens(),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => logits.rows,
+        }
     }
 
     /// Number of columns.
     #[must_use]
     pub fn vocab(&self) -> usize {
-        self.0.width()
+        match &self.0 {
+            Numbers::Host(logits) => logits.width(),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => logits.vocab,
+        }
     }
 
-    /// As a candle tensor `[rows, vocab]`.
-    #[must_use]
-    pub fn tensor(&self) -> &Tensor {
-        self.0.tensor()
+    /// As a candle tensor `[rows, vocab]` in the CPU's memory.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match &self.0 {
+            Numbers::Host(logits) => logits.tensor().cloned(),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => {
+                let shape = (logits.rows, logits.vocab);
+                Ok(Tensor::from_vec(
+                    logits.to_vec()?,
+                    shape,
+                    &candle_core::Device::Cpu,
+                )?)
+            }
+        }
+    }
+
+    /// The most likely token after the last row; of equals the first.
+    ///
+    /// # Errors
+    /// If there is no row, a logit is no number, or the device fails.
+    pub fn argmax(&self) -> Result<u32> {
+        match &self.0 {
+            Numbers::Host(logits) => {
+                let values = logits.values();
+                Ok(crate::sampling::argmax(
+                    values.rchunks(logits.width()).next().unwrap_or(&[]),
+                )?)
+            }
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => logits.argmax(),
+        }
     }
 
     /// All of them, row by row.
@@ -344,6 +485,10 @@ impl Logits {
     /// # Errors
     /// If the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
-        Ok(self.0.values().to_vec())
+        match &self.0 {
+            Numbers::Host(logits) => Ok(logits.values().to_vec()),
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => logits.to_vec(),
+        }
     }
 }

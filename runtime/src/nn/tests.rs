@@ -46,7 +46,7 @@ fn load<T>(tensors: &[Stored], part: impl Fn(&mut Weights) -> Result<T>) -> (Pla
     part(&mut planning).unwrap();
     (
         planning.finish(),
-        part(&mut weights(Mode::Loading(Precision::Exact))),
+        part(&mut weights(Mode::Loading(Precision::Exact.into()))),
     )
 }
 

@@ -20,6 +20,11 @@ pub use defaults::GenerationDefaults;
 pub use params::{MAX_LOGIT_BIASES, MAX_LOGPROBS, MAX_STOP_BYTES, MAX_STOPS, SamplingParams};
 pub use sampler::{Sampled, Sampler};
 
+/// The first token with the largest logit.
+pub(crate) fn argmax(logits: &[f32]) -> Result<u32, SamplingError> {
+    Ok(select::argmax(logits, select::checked_max(logits)?))
+}
+
 /// Why sampling is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]

@@ -82,6 +82,16 @@ impl SamplingParams {
         self.temperature < GREEDY_BELOW || self.top_p == 0.0 || self.top_k == 1
     }
 
+    /// Whether the next token is the one with the largest logit, and nothing else of the logits is needed.
+    pub fn takes_largest(&self) -> bool {
+        self.is_greedy()
+            && self.logit_bias.is_empty()
+            && self.repetition_penalty == 1.0
+            && self.presence_penalty == 0.0
+            && self.frequency_penalty == 0.0
+            && self.logprobs.is_none()
+    }
+
     /// Refuses the first option outside its range.
     ///
     /// # Errors

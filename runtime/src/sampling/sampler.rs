@@ -20,6 +20,17 @@ pub struct Sampled {
     pub top_logprobs: Vec<(u32, f32)>,
 }
 
+impl Sampled {
+    /// A token of which nothing else was asked.
+    pub(crate) fn plain(token: u32) -> Self {
+        Self {
+            token,
+            logprob: None,
+            top_logprobs: Vec::new(),
+        }
+    }
+}
+
 /// Chooses the tokens of one sequence.
 #[derive(Debug)]
 pub struct Sampler {

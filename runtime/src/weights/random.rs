@@ -1,6 +1,15 @@
 //! Weights out of nothing, for tests and benchmarks.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::{StoredDtype, StoredTensor, WeightDtype};
+use crate::cpu;
+
+/// What each number adds to the state.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Elements that one task makes.
+const TASK: usize = 1 << 18;
 
 /// splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators".
 struct Generator(u64);
@@ -13,8 +22,13 @@ impl Generator {
         Self(name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, hash))
     }
 
+    /// The generator after so many numbers.
+    fn after(&self, numbers: usize) -> Self {
+        Self(self.0.wrapping_add((numbers as u64).wrapping_mul(STEP)))
+    }
+
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(STEP);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -40,28 +54,44 @@ pub(super) fn bytes_of(shape: &[usize], packed: bool) -> usize {
         .fold(each, |product, dim| product.saturating_mul(*dim))
 }
 
+/// `count` elements of `N` bytes, made by all cores; `None` if there is no memory for them.
+fn fill<const N: usize>(
+    generator: &Generator,
+    count: usize,
+    element: impl Fn(&mut Generator) -> [u8; N] + Sync,
+) -> Option<Vec<u8>> {
+    let mut data: Vec<[u8; N]> = Vec::new();
+    data.try_reserve_exact(count).ok()?;
+    data.resize(count, [0; N]);
+    let chunks: Vec<_> = data.chunks_mut(TASK).map(Mutex::new).collect();
+    cpu::parallel(chunks.len(), |task| {
+        let mut generator = generator.after(task * TASK);
+        // Each chunk is locked once: the lock only proves that nobody else writes there.
+        let mut chunk = chunks[task].lock().unwrap_or_else(PoisonError::into_inner);
+        chunk
+            .iter_mut()
+            .for_each(|bytes| *bytes = element(&mut generator));
+    });
+    Some(data.into_flattened())
+}
+
 /// A tensor of numbers: vectors around 1 for `.weight` (norms) and around 0 else, in f32; matrices in bf16, scaled so that
 /// activations neither grow nor shrink. `None` if there is no memory for it.
 pub(super) fn numbers(seed: u64, name: &str, shape: &[usize]) -> Option<StoredTensor> {
-    let mut generator = Generator::new(seed, name);
+    let generator = Generator::new(seed, name);
     let count = shape
         .iter()
         .try_fold(1_usize, |count, dim| count.checked_mul(*dim))?;
-    let mut data = Vec::new();
-    let dtype = if let [.., _, cols] = *shape {
-        data.try_reserve_exact(count.checked_mul(2)?).ok()?;
+    let (dtype, data) = if let [.., _, cols] = *shape {
         let scale = 1.0 / (cols as f32).sqrt();
-        for _ in 0..count {
-            data.extend_from_slice(&half::bf16::from_f32(generator.normal() * scale).to_le_bytes());
-        }
-        WeightDtype::BF16
+        let element = |generator: &mut Generator| {
+            half::bf16::from_f32(generator.normal() * scale).to_le_bytes()
+        };
+        (WeightDtype::BF16, fill(&generator, count, element)?)
     } else {
-        data.try_reserve_exact(count.checked_mul(4)?).ok()?;
         let mean = if name.ends_with(".weight") { 1.0 } else { 0.0 };
-        for _ in 0..count {
-            data.extend_from_slice(&(mean + 0.1 * generator.normal()).to_le_bytes());
-        }
-        WeightDtype::F32
+        let element = |generator: &mut Generator| (mean + 0.1 * generator.normal()).to_le_bytes();
+        (WeightDtype::F32, fill(&generator, count, element)?)
     };
     Some(StoredTensor {
         shape: shape.to_vec(),
@@ -72,23 +102,20 @@ pub(super) fn numbers(seed: u64, name: &str, shape: &[usize]) -> Option<StoredTe
 
 /// A tensor of packed MXFP4 nibbles, or (without `nibbles`) of the scales that make them weights.
 pub(super) fn bytes(seed: u64, name: &str, shape: &[usize], nibbles: bool) -> Option<StoredTensor> {
-    let mut generator = Generator::new(seed, name);
+    let generator = Generator::new(seed, name);
     let count = shape
         .iter()
         .try_fold(1_usize, |count, dim| count.checked_mul(*dim))?;
-    let mut data = Vec::new();
-    data.try_reserve_exact(count).ok()?;
     // An MXFP4 number has a root mean square of about 3.
     let inputs = shape.last().map_or(1.0, |blocks| 32.0 * *blocks as f32);
     let scale = (127.0 - (3.0 * inputs.sqrt()).log2().round()) as u8;
-    if nibbles {
-        while data.len() < count {
-            let eight = generator.next().to_le_bytes();
-            data.extend_from_slice(&eight[..eight.len().min(count - data.len())]);
-        }
+    let data = if nibbles {
+        fill(&generator, count, |generator| {
+            [(generator.next() >> 56) as u8]
+        })?
     } else {
-        data.resize(count, scale);
-    }
+        fill(&generator, count, |_| [scale])?
+    };
     let dtype = StoredDtype::Raw(::safetensors::Dtype::U8);
     Some(StoredTensor {
         shape: shape.to_vec(),

@@ -11,7 +11,7 @@ mod search;
 
 pub use case::Case;
 pub use compare::relative_error;
-pub use runner::{Outcome, Report, run, run_as};
+pub use runner::{Outcome, Report, run, run_as, run_on};
 pub use search::folders;
 
 /// Largest max |ours − theirs| ÷ max |theirs| of a case.

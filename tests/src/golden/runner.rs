@@ -5,8 +5,10 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail, ensure};
 use inferno_runtime::cpu::Precision;
+use inferno_runtime::device::Backend;
 use inferno_runtime::nn::{
-    Architecture, KvCache, KvCacheOptions, Model, Run, SequenceId, Step, Want, load_model, select,
+    Architecture, KvCache, KvCacheOptions, Model, Run, SequenceId, Step, Want, forward, load_model,
+    select,
 };
 use inferno_runtime::weights::{Checkpoint, Plan};
 
@@ -83,11 +85,29 @@ impl fmt::Display for Report {
 /// caught and reported.
 #[must_use]
 pub fn run(folder: &Path, architectures: &[&[Architecture]]) -> Report {
+    run_on(folder, architectures, &Precision::Exact.into(), None)
+}
+
+/// The same on some device, against a tolerance of its own.
+#[must_use]
+pub fn run_on(
+    folder: &Path,
+    architectures: &[&[Architecture]],
+    backend: &Backend,
+    tolerance: Option<f64>,
+) -> Report {
     guarded(folder, |case, checkpoint| {
         let mut refusal = None;
         for list in architectures {
             match select(list, checkpoint.config()) {
-                Ok(architecture) => return measure(case, checkpoint, architecture),
+                Ok(architecture) => {
+                    let outcome = measure(case, checkpoint, architecture, backend)?;
+                    let tolerance = tolerance.unwrap_or(outcome.tolerance);
+                    return Ok(Outcome {
+                        tolerance,
+                        ..outcome
+                    });
+                }
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
@@ -99,7 +119,7 @@ pub fn run(folder: &Path, architectures: &[&[Architecture]]) -> Report {
 #[must_use]
 pub fn run_as(folder: &Path, architecture: &Architecture) -> Report {
     guarded(folder, |case, checkpoint| {
-        measure(case, checkpoint, architecture)
+        measure(case, checkpoint, architecture, &Precision::Exact.into())
     })
 }
 
@@ -133,8 +153,13 @@ fn guarded(folder: &Path, body: impl FnOnce(&Case, &Checkpoint) -> Result<Outcom
     Report { name, outcome }
 }
 
-fn measure(case: &Case, checkpoint: &Checkpoint, architecture: &Architecture) -> Result<Outcome> {
-    let (model, plan) = load_model(architecture, checkpoint, Precision::Exact)?;
+fn measure(
+    case: &Case,
+    checkpoint: &Checkpoint,
+    architecture: &Architecture,
+    backend: &Backend,
+) -> Result<Outcome> {
+    let (model, plan) = load_model(architecture, checkpoint, backend.clone())?;
     let runner = Runner {
         model: &*model,
         plan: &plan,
@@ -146,6 +171,11 @@ fn measure(case: &Case, checkpoint: &Checkpoint, architecture: &Architecture) ->
         all == runner.in_chunks(case.tokens.len())?,
         "the same call gives other bits the second time"
     );
+    let decoded = runner.in_chunks(1).context("decode")?;
+    ensure!(
+        decoded == runner.replayed().context("replay")?,
+        "single tokens give other bits when the last step's launches are run again"
+    );
     let chunked = |size| -> Result<f64> {
         Ok(relative_error(
             &runner.in_chunks(size).context("chunked")?,
@@ -154,7 +184,7 @@ fn measure(case: &Case, checkpoint: &Checkpoint, architecture: &Architecture) ->
     };
     Ok(Outcome {
         prefill: relative_error(&all, theirs),
-        decode: relative_error(&runner.in_chunks(1).context("decode")?, theirs),
+        decode: relative_error(&decoded, theirs),
         chunked: chunked(7)?.max(chunked(64)?),
         batched: runner.batched().context("batched")?,
         tolerance: case.tolerance(),
@@ -203,6 +233,25 @@ impl Runner<'_> {
                 "{} of {end} tokens are cached",
                 cache.len(sequence)
             );
+        }
+        Ok(logits)
+    }
+
+    /// As [`in_chunks`](Self::in_chunks) of one token, through [`forward`], which repeats a step's launches where it can.
+    fn replayed(&self) -> Result<Vec<f32>> {
+        let mut cache = self.cache(1)?;
+        let sequence = cache.open(self.case.tokens.len())?;
+        let mut logits = Vec::new();
+        for (position, token) in self.case.tokens.iter().enumerate() {
+            let run = Run {
+                sequence,
+                tokens: std::slice::from_ref(token),
+                logits: Want::Last,
+            };
+            let row = forward(self.model, &mut cache, &[run])?.to_vec()?;
+            if position >= self.case.first() {
+                logits.extend(row);
+            }
         }
         Ok(logits)
     }

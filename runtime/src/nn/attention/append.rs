@@ -21,6 +21,27 @@ enum Op<'a> {
 }
 
 impl Op<'_> {
+    /// The operation on a GPU.
+    #[cfg(feature = "cuda")]
+    fn on(
+        &self,
+        gpu: &std::sync::Arc<crate::cuda::Gpu>,
+        heads: Heads,
+    ) -> Result<crate::cuda::TapeOp> {
+        use crate::cuda::TapeOp;
+        Ok(match self {
+            Self::Norm(norm) => norm.on(gpu, heads.dim)?,
+            Self::Clip(limit) => TapeOp::Clip(*limit),
+            Self::Rope(rope) => rope.on(),
+            Self::Temperature(temperature) => TapeOp::Temperature {
+                scale: temperature.scale as f32,
+                floor: temperature.floor as f32,
+                from_one: temperature.from_one,
+            },
+            Self::ScaleValues(factor) => TapeOp::ScaleValues(*factor),
+        })
+    }
+
     /// Changes a token's row q | k | v; a rotation needs more than that.
     fn apply(&self, row: &mut [f32], heads: Heads, position: usize) {
         let (q, kv) = row.split_at_mut(heads.q_rows());
@@ -111,7 +132,22 @@ impl<'s, 'c> Append<'s, 'c> {
                     heads.v_dim, heads.dim
                 ));
             }
-            qkv = with_keys_as_values(&qkv, q_rows)?;
+            #[cfg(feature = "cuda")]
+            let on_host = qkv.recorded().is_none();
+            #[cfg(not(feature = "cuda"))]
+            let on_host = true;
+            if on_host {
+                qkv = with_keys_as_values(&qkv, q_rows)?;
+            }
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(x) = qkv.recorded() {
+            let gpu = x.gpu();
+            let ops = ops
+                .iter()
+                .map(|op| op.on(&gpu, heads))
+                .collect::<Result<_>>()?;
+            return Ok(Queries(x.append(*kv, ops).into()));
         }
         let width = q_rows + k_rows + v_rows;
         for op in &ops {

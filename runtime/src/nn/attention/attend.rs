@@ -74,13 +74,25 @@ impl<'s, 'c> Attend<'s, 'c> {
         let heads = self.kv.heads;
         let queries = &self.queries.0;
         queries.check_width("attention", heads.q_rows())?;
+        let scale = self.scale.unwrap_or(1.0 / (heads.dim as f64).sqrt()) as f32;
+        #[cfg(feature = "cuda")]
+        if let Some(q) = queries.recorded() {
+            let sinks = self.sinks.map(|sinks| sinks.0.on(&q.gpu())).transpose()?;
+            let options = crate::cuda::AttendOptions {
+                scale,
+                softcap: self.softcap.unwrap_or(0.0),
+                alibi: self.alibi,
+                sinks,
+            };
+            return Ok(q.attend(*self.kv, options).into());
+        }
         let attention = Attention {
             step: self.step,
             layer: self.kv.layer,
             heads,
             reach: self.step.reach(self.kv.layer)?,
             queries: &queries.values(),
-            scale: self.scale.unwrap_or(1.0 / (heads.dim as f64).sqrt()) as f32,
+            scale,
             softcap: self.softcap,
             slopes: if self.alibi {
                 slopes(heads.q)

@@ -10,7 +10,7 @@ pub use append::{Append, Queries};
 pub use attend::Attend;
 
 use super::error::setting;
-use super::{Name, size};
+use super::{Name, Vector, size};
 use crate::Result;
 use crate::weights::Weights;
 
@@ -110,7 +110,7 @@ impl KvSlot {
 #[derive(Clone, Debug)]
 pub struct Sinks(
     /// `[heads]`
-    pub(super) Vec<f32>,
+    pub(super) Vector,
 );
 
 impl Sinks {
@@ -119,7 +119,7 @@ impl Sinks {
     /// # Errors
     /// If the tensor cannot be read.
     pub fn load(w: &mut Weights, name: Name, heads: Heads) -> Result<Self> {
-        Ok(Self(w.vector(name, "", heads.q)?))
+        Ok(Self(w.vector(name, "", heads.q)?.into()))
     }
 }
 

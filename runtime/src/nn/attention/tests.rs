@@ -199,7 +199,7 @@ fn assert_close(found: &[f32], expected: &[f64], what: &str) {
 
 fn cases() -> Vec<Case> {
     let plain = Case::default();
-    let sinks = Some(Sinks(vec![-1.0, 0.0, 3.0, 0.5, 40.0, -30.0]));
+    let sinks = Some(Sinks(vec![-1.0, 0.0, 3.0, 0.5, 40.0, -30.0].into()));
     let mut cases = vec![
         plain.clone(),
         Case {

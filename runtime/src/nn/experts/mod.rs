@@ -94,10 +94,18 @@ pub struct ExpertsOptions {
 /// Gated MLPs of which each token passes a few.
 #[derive(Clone, Debug)]
 pub struct Experts {
-    experts: Vec<Expert>,
+    experts: Place,
     act: Glu,
     inter: usize,
     hidden: usize,
+}
+
+/// Where they are.
+#[derive(Clone, Debug)]
+enum Place {
+    Host(Vec<Expert>),
+    #[cfg(feature = "cuda")]
+    Device(std::sync::Arc<crate::cuda::DeviceExperts>),
 }
 
 /// One expert.
@@ -132,6 +140,28 @@ impl Experts {
             bias,
         };
         let (gate_up, down) = source.all(names, [inter, hidden])?;
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = w.gpu() {
+            let (gate_up, gate_up_bias) = source::on_device(gpu, gate_up)?;
+            let (down, down_bias) = source::on_device(gpu, down)?;
+            let device = crate::cuda::DeviceExperts {
+                gate_up,
+                gate_up_bias,
+                down,
+                down_bias,
+                count,
+                inter,
+                hidden,
+                act,
+            };
+            let experts = Place::Device(std::sync::Arc::new(device));
+            return Ok(Self {
+                experts,
+                act,
+                inter,
+                hidden,
+            });
+        }
         let expert = |(gate_up, down): (Projection, Projection)| -> Result<Expert> {
             let gate_up = gate_up.linear(w, [2 * inter, hidden])?;
             Ok(Expert {
@@ -145,7 +175,7 @@ impl Experts {
             .map(expert)
             .collect::<Result<_>>()?;
         Ok(Self {
-            experts,
+            experts: Place::Host(experts),
             act,
             inter,
             hidden,
@@ -166,16 +196,17 @@ impl Experts {
                 x.tokens()
             ));
         }
+        let (experts, choices) = match &self.experts {
+            #[cfg(feature = "cuda")]
+            Place::Device(experts) => return record(x, routes, experts),
+            Place::Host(experts) => (experts, routes.by_expert(experts.len())?),
+        };
         let rows = x.values();
         let mut out = vec![0.0; rows.len()];
         let (mut input, mut gate_up, mut inner, mut output) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         // Experts in order: the sum of a token does not depend on which others take the same experts.
-        for (expert, tokens) in self
-            .experts
-            .iter()
-            .zip(routes.by_expert(self.experts.len()))
-        {
+        for (expert, tokens) in experts.iter().zip(choices) {
             if tokens.is_empty() {
                 continue;
             }
@@ -211,4 +242,16 @@ impl Experts {
         }
         Activations::new(out, x.tokens(), hidden)
     }
+}
+
+#[cfg(feature = "cuda")]
+fn record(
+    x: &Activations,
+    routes: &Routes,
+    experts: &std::sync::Arc<crate::cuda::DeviceExperts>,
+) -> Result<Activations> {
+    let (Some(x), Some(choices)) = (x.recorded(), routes.recorded()) else {
+        return shape("experts on a GPU cannot run on the CPU");
+    };
+    Ok(x.experts(choices, experts, routes.apply)?.into())
 }

@@ -40,6 +40,32 @@ impl Projection {
     }
 }
 
+/// The projections of all experts as one matrix and one bias on a GPU.
+#[cfg(feature = "cuda")]
+pub(super) fn on_device(
+    gpu: &std::sync::Arc<crate::cuda::Gpu>,
+    all: Vec<Projection>,
+) -> Result<(crate::cuda::DeviceMatrix, Option<crate::cuda::Buffer>)> {
+    let (mut matrices, mut biases) = (Vec::new(), Vec::new());
+    for projection in all {
+        matrices.extend(projection.matrices);
+        biases.extend(projection.bias.into_iter().flatten());
+    }
+    let bias = if biases.is_empty() {
+        None
+    } else {
+        Some(crate::cuda::Buffer::of(
+            gpu,
+            &biases,
+            "the experts' biases",
+        )?)
+    };
+    Ok((
+        crate::cuda::DeviceMatrix::upload(gpu, &matrices, "the experts")?,
+        bias,
+    ))
+}
+
 impl Source<'_, '_> {
     /// Gate and up, and down, of each expert; of none when planning.
     pub(super) fn all(

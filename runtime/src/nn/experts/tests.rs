@@ -88,7 +88,7 @@ fn load(tensors: Vec<Stored>, names: ExpertNames, storage: Option<Storage>, act:
     let embedding =
         |problem: &crate::weights::Problem| problem.to_string().contains("`embed.weight`");
     assert!(problems.iter().all(embedding), "{problems:?}");
-    let mode = Mode::Loading(Precision::Exact);
+    let mode = Mode::Loading(Precision::Exact.into());
     let mut w = Weights::new(&ARCHITECTURE, checkpoint.config(), from, mode).unwrap();
     Experts::load(&mut w, options).unwrap()
 }
@@ -364,7 +364,7 @@ fn mxfp4_is_read_packed_where_its_blocks_are() {
     let mut all = vec![floats("embed.weight", &[1, H], &[0.0; H])];
     all.extend(tensors);
     let (_folder, checkpoint) = checkpoint("{}", &all);
-    let mode = Mode::Loading(Precision::Exact);
+    let mode = Mode::Loading(Precision::Exact.into());
     let mut w = Weights::new(
         &ARCHITECTURE,
         checkpoint.config(),
@@ -395,7 +395,11 @@ fn mxfp4_is_read_packed_where_its_blocks_are() {
         let mut x = [0.0; WIDE];
         x[col] = 1.0;
         let mut out = [0.0; 2 * WIDE];
-        experts.experts[1].gate_up.project(&x, 1, &mut out).unwrap();
+        match &experts.experts {
+            Place::Host(list) => list[1].gate_up.project(&x, 1, &mut out).unwrap(),
+            #[cfg(feature = "cuda")]
+            Place::Device(_) => panic!("not on the host"),
+        }
         for row in 0..WIDE {
             assert_eq!(out[row], value(0, WIDE + row, col), "gate {row} {col}");
             assert_eq!(out[WIDE + row], value(1, WIDE + row, col), "up {row} {col}");

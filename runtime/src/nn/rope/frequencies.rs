@@ -73,17 +73,17 @@ impl Frequencies {
     }
 
     /// Factor of cosines and sines.
-    pub(super) fn attention(&self) -> f32 {
+    pub(crate) fn attention(&self) -> f32 {
         self.attention
     }
 
     /// 1, or -1 to rotate backwards.
-    pub(super) fn direction(&self) -> f32 {
+    pub(crate) fn direction(&self) -> f32 {
         if self.reverse { -1.0 } else { 1.0 }
     }
 
     /// Frequencies for a sequence of this length.
-    pub(super) fn for_length(&self, length: usize) -> Vec<f32> {
+    pub(crate) fn for_length(&self, length: usize) -> Vec<f32> {
         let mut frequencies = match &self.base {
             Base::Fixed(frequencies) => frequencies.clone(),
             Base::Dynamic {

@@ -252,3 +252,14 @@ pub struct Rope {
     frequencies: Arc<Frequencies>,
     pairs: Pairs,
 }
+
+#[cfg(feature = "cuda")]
+impl Rope {
+    /// The rotation on a GPU.
+    pub(super) fn on(&self) -> crate::cuda::TapeOp {
+        crate::cuda::TapeOp::Rope {
+            frequencies: Arc::clone(&self.frequencies),
+            adjacent: self.pairs == Pairs::Adjacent,
+        }
+    }
+}

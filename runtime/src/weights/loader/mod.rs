@@ -16,6 +16,7 @@ use super::plan::{KvLayer, LoadError, PlannedTensor, Problem};
 use super::{Bytes, Checkpoint, Matrix, StoredDtype, StoredTensor, random};
 use crate::config::{ConfigFile, Format};
 use crate::cpu::{PackedMatrix, Precision};
+use crate::device::Backend;
 use crate::nn::{Architecture, Frequencies, Heads, KvSlot, Name};
 use crate::{Error, Result};
 pub(crate) use planning::judge;
@@ -31,10 +32,10 @@ pub enum Source<'a> {
 }
 
 /// Whether tensors are read or only asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Mode {
     Planning,
-    Loading(Precision),
+    Loading(Backend),
 }
 
 /// The weights of one model, seen from its root or from one layer.
@@ -215,7 +216,16 @@ impl<'a> Weights<'a> {
 
     /// Whether tensors are only asked for.
     pub(crate) fn planning(&self) -> bool {
-        self.shared.mode == Mode::Planning
+        matches!(self.shared.mode, Mode::Planning)
+    }
+
+    /// The GPU that weights are loaded to; `None` on the CPU and when planning.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn gpu(&self) -> Option<&Arc<crate::cuda::Gpu>> {
+        match &self.shared.mode {
+            Mode::Loading(Backend::Cuda(gpu)) => Some(gpu),
+            _ => None,
+        }
     }
 
     /// Whether the checkpoint has a tensor of this whole name.
@@ -383,8 +393,8 @@ impl<'a> Weights<'a> {
     /// A matrix in the form that products use.
     pub(crate) fn pack(&self, matrix: Matrix) -> Result<PackedMatrix> {
         let precision = match self.shared.mode {
-            Mode::Loading(precision) => precision,
-            Mode::Planning => Precision::default(),
+            Mode::Loading(Backend::Cpu(precision)) => precision,
+            _ => Precision::default(),
         };
         PackedMatrix::new(matrix, precision)
     }
@@ -409,7 +419,7 @@ impl<'a> Weights<'a> {
         at: &'static str,
     ) -> Result<Option<StoredTensor>> {
         let shape = shapes.first().copied().unwrap_or_default();
-        match (self.shared.mode, self.shared.source) {
+        match (&self.shared.mode, self.shared.source) {
             (Mode::Planning, _) => self.plan(name, shapes, elements, at).map(|()| None),
             (Mode::Loading(_), Source::Checkpoint(checkpoint)) => {
                 let read = checkpoint.read(&name)?;

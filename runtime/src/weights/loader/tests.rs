@@ -296,7 +296,7 @@ fn gguf_drops_leading_ones() {
 fn random_weights_need_no_checkpoint_and_repeat() {
     let config = ConfigFile::from_json("config.json", CONFIG).unwrap();
     let vector = |seed| {
-        let mode = Mode::Loading(Precision::Exact);
+        let mode = Mode::Loading(Precision::Exact.into());
         Weights::new(&ARCHITECTURE, &config, Source::Random(seed), mode)
             .unwrap()
             .vector(NORM, ".weight", 5)

@@ -1,0 +1,31 @@
+//! NVIDIA GPUs: the driver, memory, launches and graphs, and the tape that a forward pass records.
+//!
+//! Only the driver is used (`libcuda`, opened when first called), so a build with this feature starts on any machine.
+//! docs/cuda.md tells the design.
+
+mod ahead;
+mod arena;
+mod cache;
+mod driver;
+mod fast;
+mod graph;
+mod launch;
+mod lower;
+mod matrix;
+mod memory;
+mod plan;
+mod run;
+mod tape;
+mod tensor_map;
+
+pub(crate) use ahead::greedy;
+pub(crate) use cache::DeviceCache;
+pub use driver::{DeviceInfo, Gpu, devices};
+pub(crate) use graph::Graph;
+pub(crate) use lower::SCRATCH;
+pub(crate) use matrix::DeviceMatrix;
+pub(crate) use memory::Buffer;
+pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
+pub(crate) use tape::{
+    AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value,
+};
