@@ -421,7 +421,7 @@ fn a_large_vocabulary_is_fast() {
             start.elapsed()
         });
         let best = best.min().unwrap();
-        assert!(best.as_micros() < 3_000, "{best:?}");
+        assert!(best.as_micros() < 6_000, "{best:?}");
     }
 }
 

@@ -195,7 +195,8 @@ impl KvLayer {
         let kept = tokens
             .min(reach(self.window))
             .min(reach(self.chunk))
-            .next_multiple_of(BLOCK_SIZE);
+            .checked_next_multiple_of(BLOCK_SIZE)
+            .unwrap_or(usize::MAX);
         let width = self
             .heads
             .saturating_mul(self.k_dim.saturating_add(self.v_dim));
