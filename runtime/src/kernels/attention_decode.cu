@@ -379,7 +379,6 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     ATTENTION_DECODE(name, Kv, 64, 16)   \
     ATTENTION_DECODE(name, Kv, 96, 8)    \
     ATTENTION_DECODE(name, Kv, 128, 8)   \
-    ATTENTION_DECODE(name, Kv, 128, 16)  \
     ATTENTION_DECODE(name, Kv, 256, 8)
 
 ATTENTIONS_DECODE(attention_decode_bf16, KvBf16)

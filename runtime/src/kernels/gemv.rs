@@ -382,8 +382,14 @@ impl Quantized {
             (0, _) => (16, 1),
             _ => (8, 1),
         };
-        let most_splits = if weights.dtype == WeightDtype::Q6K { warps } else { 8 };
-        let splits = [16, 8, 4, 2].into_iter().find(|splits| steps >= *splits && *splits <= most_splits);
+        let most_splits = if weights.dtype == WeightDtype::Q6K {
+            warps
+        } else {
+            8
+        };
+        let splits = [16, 8, 4, 2]
+            .into_iter()
+            .find(|splits| steps >= *splits && *splits <= most_splits);
         let splits = splits.unwrap_or(1);
         let blocks = even_grid(tiles.div_ceil(warps / splits), most, facts);
         Self {
