@@ -143,6 +143,8 @@ pub(crate) struct Split {
     pub(crate) shares: u32,
     /// Warps of each: 8, or 16 for heads of 64.
     pub(crate) warps: u32,
+    /// Whether the shares, 4 or 8 of heads of 128, meet in a cluster's shared memory: compute capability 9.0.
+    pub(crate) cluster: bool,
 }
 
 impl Split {
@@ -164,13 +166,17 @@ impl Split {
             return Self {
                 shares: 1,
                 warps: 16,
+                cluster: false,
             };
         }
         let keys = if dim == 64 { 512 } else { 128 };
         let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
+        let shares = seen.div_ceil(keys).clamp(1, most.clamp(1, 32));
+        let cluster = dim == 128 && facts.pdl() && matches!(shares, 4 | 8);
         Self {
-            shares: seen.div_ceil(keys).clamp(1, most.clamp(1, 32)),
+            shares,
             warps: 8,
+            cluster,
         }
     }
 }
@@ -183,10 +189,20 @@ impl AttentionDecode {
             kv_heads,
             dim,
             tokens,
-            split: Split { shares, warps },
+            split:
+                Split {
+                    shares,
+                    warps,
+                    cluster,
+                },
             ..
         } = *self;
         let kernel = match (self.cache, dim, warps) {
+            (CacheDtype::Bf16, 128, 8) if cluster && shares == 4 => "attention_decode_bf16_128_c4",
+            (CacheDtype::Bf16, 128, 8) if cluster && shares == 8 => "attention_decode_bf16_128_c8",
+            (CacheDtype::F16, 128, 8) if cluster && shares == 4 => "attention_decode_f16_128_c4",
+            (CacheDtype::F16, 128, 8) if cluster && shares == 8 => "attention_decode_f16_128_c8",
+            _ if cluster => return None,
             (CacheDtype::Bf16, 64, 8) => "attention_decode_bf16_64_w8",
             (CacheDtype::Bf16, 64, 16) => "attention_decode_bf16_64_w16",
             (CacheDtype::Bf16, 96, 8) => "attention_decode_bf16_96_w8",
@@ -212,7 +228,7 @@ impl AttentionDecode {
         let grid = [shares, units(heads, kv_heads), tokens];
         Some(
             Launch::new(kernel, grid, warps * WARP, &self.params())
-                .shared(warps * HEADS * (dim + 2) * 4),
+                .shared((warps + u32::from(cluster)) * HEADS * (dim + 2) * 4),
         )
     }
 
@@ -274,6 +290,7 @@ mod tests {
         window: usize,
         shares: u32,
         warps: u32,
+        cluster: bool,
         rotated: usize,
         adjacent: bool,
         normed: bool,
@@ -289,6 +306,7 @@ mod tests {
         window: 0,
         shares: 4,
         warps: 8,
+        cluster: false,
         rotated: 64,
         adjacent: false,
         normed: false,
@@ -475,6 +493,7 @@ mod tests {
             split: Split {
                 shares: case.shares,
                 warps: case.warps,
+                cluster: case.cluster,
             },
             scale: 0.125,
             softcap: case.softcap,
@@ -582,6 +601,19 @@ mod tests {
                     },
                 ] {
                     check(&gpu, cache, &case);
+                    for shares in [4, 8] {
+                        if dim == 128 && gpu.0.facts().pdl() {
+                            check(
+                                &gpu,
+                                cache,
+                                &Case {
+                                    shares,
+                                    cluster: true,
+                                    ..case
+                                },
+                            );
+                        }
+                    }
                     if dim == 64 {
                         check(&gpu, cache, &Case { warps: 16, ..case });
                     }
@@ -603,6 +635,7 @@ mod tests {
         let whole = Split {
             shares: 1,
             warps: 16,
+            cluster: false,
         };
         assert_eq!(split(512, 0, 1, [64, 8, 64]), whole);
         assert_eq!(split(16_384, 128, 1, [64, 8, 64]), whole);
@@ -611,7 +644,8 @@ mod tests {
             split(512, 0, 1, [32, 8, 128]),
             Split {
                 shares: 4,
-                warps: 8
+                warps: 8,
+                cluster: true
             }
         );
         assert_eq!(split(1 << 20, 0, 8, [64, 64, 128]).shares, 1);
