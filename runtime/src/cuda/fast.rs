@@ -11,7 +11,7 @@ use crate::Result;
 use crate::device::ComputeDtype;
 use crate::kernels::DevicePtr;
 use crate::kernels::attention::AppendOp;
-use crate::kernels::attention_decode::{self, AttentionDecode, CacheDtype, Front, HeadNorm};
+use crate::kernels::attention_decode::{self, AttentionDecode, CacheDtype, Front, HeadNorm, Split};
 use crate::kernels::decode::{Input, MOST_TOKENS, Norming, Weights};
 use crate::kernels::gemv::Project;
 use crate::kernels::moe_decode::{Choice, MoeDecode};
@@ -153,11 +153,11 @@ impl Lowering<'_> {
         };
         let (tokens, q_heads) = (nodes[id].tokens as u32, heads.q as u32);
         let (kv_heads, dim) = (heads.kv as u32, heads.dim as u32);
-        let shares = attention_decode::shares(
+        let split = Split::new(
             self.context,
             window,
             tokens,
-            [q_heads, kv_heads],
+            [q_heads, kv_heads, dim],
             self.cache.gpu.facts(),
         );
         let mut attention = AttentionDecode {
@@ -180,7 +180,7 @@ impl Lowering<'_> {
             kv_heads,
             dim,
             window,
-            shares,
+            split,
             scale: options.scale,
             softcap: options.softcap,
         };
@@ -189,7 +189,11 @@ impl Lowering<'_> {
             return Ok(false);
         }
         let partial = self.scratch(attention_decode::workspace(
-            tokens, q_heads, kv_heads, dim, shares,
+            tokens,
+            q_heads,
+            kv_heads,
+            dim,
+            split.shares,
         ));
         (attention.partial, attention.out) = (partial, self.out(id));
         self.launches.extend(attention.launch());

@@ -6,6 +6,8 @@
 // The query heads of a KV head are the rows of m16n8k16 (half of them idle); probabilities come out of the first product as
 // the second operand of the next, in which dimensions are the rows. Keys and values go from memory to registers, 16 bytes a
 // load, those of earlier steps before the kernel waits for its predecessor.
+#include <cooperative_groups.h>
+
 #include "decode.cuh"
 
 struct AttentionDecodeParams {
@@ -108,7 +110,32 @@ __device__ __forceinline__ void prepare(const AttentionDecodeParams& p, const fl
     }
 }
 
-template <class Kv, int DIM, int WARPS>
+// Adds the results of a cluster's blocks, which are the shares of one context, in their order.
+template <int DIM>
+__device__ __forceinline__ void add_cluster(const AttentionDecodeParams& p, float* partial, unsigned token, unsigned first_head, unsigned heads) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    const auto cluster = cooperative_groups::this_cluster();
+    cluster.sync();
+    for (unsigned i = cluster.block_rank() * blockDim.x + threadIdx.x; i < heads * DIM; i += p.shares * blockDim.x) {
+        const unsigned head = i / DIM;
+        const float sink = p.sinks ? __ldg(p.sinks + first_head + head) : NEVER;
+        float top = sink;
+        for (unsigned s = 0; s < p.shares; s++) top = fmaxf(top, cluster.map_shared_rank(partial, s)[8 * DIM + head]);
+        float x = 0.0f, total = p.sinks ? __expf(sink - top) : 0.0f;
+        for (unsigned s = 0; s < p.shares; s++) {
+            const float* from = cluster.map_shared_rank(partial, s);
+            const float weight = __expf(from[8 * DIM + head] - top);
+            x += weight * from[i];
+            total += weight * from[8 * DIM + 8 + head];
+        }
+        p.out[(static_cast<size_t>(token) * p.heads + first_head) * DIM + i] = x / total;
+    }
+    // Nobody leaves while others read what he has.
+    cluster.sync();
+#endif
+}
+
+template <class Kv, int DIM, int WARPS, bool CLUSTER>
 __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p) {
     using Element = typename Kv::Element;
     constexpr int KEYS = DIM > 96 ? 16 : 32;          // a warp's at a time
@@ -116,8 +143,10 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     constexpr int VALUE_CHUNKS = (DIM + 63) / 64;     // of a value's
     constexpr int TILES = VALUE_CHUNKS * 4;           // of 16 dimensions, some of which a row may lack
     constexpr int THREADS = WARPS * 32;
+    constexpr int PARTIAL = 8 * DIM + 16;             // a share's results: heads, their maxima, their sums
     constexpr int PADDED = DIM + 8;                   // a query's row in shared memory: no bank conflicts
-    // First queries, key and value of the token, then warps' results: WARPS * 8 * (DIM + 2) numbers.
+    // First queries, key and value of the token, then warps' results: WARPS * 8 * (DIM + 2) numbers,
+    // and those of the block in a cluster.
     extern __shared__ float4 shared4[];
     float* shared = reinterpret_cast<float*>(shared4);
     __shared__ bool last;
@@ -182,17 +211,13 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     Element* own_key = queries + 8 * PADDED;
     Element* own_value = own_key + PADDED;
     const float* input = p.qkv + static_cast<size_t>(token) * p.stride;
-    for (unsigned item = warp; item < 8 + (own && p.append ? 2 : 0); item += WARPS) {
-        if (item < 8) {
+    const unsigned items = heads + (own && p.append ? 2 : 0);
+    for (unsigned item = warp; item < items; item += WARPS) {
+        if (item < heads) {
             const unsigned head = first_head + item;
-            Element* to = queries + item * PADDED;
-            if (item < heads) {
-                const float* norm = p.append && p.q_norm ? p.q_norm + head * p.q_norm_stride : nullptr;
-                prepare<Kv, DIM>(p, input + head * DIM, norm, token, p.append && p.rotated, p.scale, to);
-            } else {
-                for (unsigned d = lane; d < DIM; d += 32) to[d] = Kv::from(0.0f);
-            }
-        } else if (item == 8) {
+            const float* norm = p.append && p.q_norm ? p.q_norm + head * p.q_norm_stride : nullptr;
+            prepare<Kv, DIM>(p, input + head * DIM, norm, token, p.append && p.rotated, p.scale, queries + item * PADDED);
+        } else if (item == heads) {
             const float* norm = p.k_norm ? p.k_norm + kv_head * p.k_norm_stride : nullptr;
             prepare<Kv, DIM>(p, input + (p.heads + kv_head) * DIM, norm, token, p.rotated != 0, 1.0f, own_key);
         } else {
@@ -200,6 +225,8 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
             for (unsigned d = lane; d < DIM; d += 32) own_value[d] = Kv::from(__ldcg(value + d));
         }
     }
+    // Rows that have no head.
+    for (unsigned i = threadIdx.x; i < (8 - heads) * PADDED; i += THREADS) queries[heads * PADDED + i] = Kv::from(0.0f);
     __syncthreads();
     if (own && p.append && blockIdx.y % groups == 0) {
         const size_t base = row(position);
@@ -317,7 +344,8 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
         sums[warp * 8 + g] = sum;
     }
     __syncthreads();
-    float* partial = p.partial + (static_cast<size_t>(unit) * p.shares + share) * (8 * DIM + 16);
+    float* partial = p.partial + (static_cast<size_t>(unit) * p.shares + share) * PARTIAL;
+    if (CLUSTER) partial = sums + WARPS * 8;
     for (unsigned i = threadIdx.x; i < heads * DIM; i += THREADS) {
         const unsigned head = i / DIM, d = i % DIM;
         float most = NEVER;
@@ -330,16 +358,20 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
             x += weight * shared[(w * 8 + head) * DIM + d];
             total += weight * sums[w * 8 + head];
         }
-        if (p.shares == 1) {
+        if (!CLUSTER && p.shares == 1) {
             const float sink = p.sinks ? __ldg(p.sinks + first_head + head) : NEVER, top = fmaxf(most, sink), weight = __expf(most - top);
             p.out[(static_cast<size_t>(token) * p.heads + first_head) * DIM + i] = x * weight / (total * weight + (p.sinks ? __expf(sink - top) : 0.0f));
         } else {
-            __stcg(partial + i, x);
+            partial[i] = x;
             if (d == 0) {
-                __stcg(partial + 8 * DIM + head, most);
-                __stcg(partial + 8 * DIM + 8 + head, total);
+                partial[8 * DIM + head] = most;
+                partial[8 * DIM + 8 + head] = total;
             }
         }
+    }
+    if (CLUSTER) {
+        add_cluster<DIM>(p, partial, token, first_head, heads);
+        return;
     }
     if (p.shares == 1) return;
     __threadfence();
@@ -351,16 +383,16 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     __syncthreads();
     if (!last) return;
     __threadfence();
-    partial = p.partial + static_cast<size_t>(unit) * p.shares * (8 * DIM + 16);
+    partial = p.partial + static_cast<size_t>(unit) * p.shares * PARTIAL;
     for (unsigned i = threadIdx.x; i < heads * DIM; i += THREADS) {
         const unsigned head = i / DIM;
         const float sink = p.sinks ? __ldg(p.sinks + first_head + head) : NEVER;
         float top = sink;
-        for (unsigned s = 0; s < p.shares; s++) top = fmaxf(top, __ldcg(partial + s * (8 * DIM + 16) + 8 * DIM + head));
+        for (unsigned s = 0; s < p.shares; s++) top = fmaxf(top, __ldcg(partial + s * PARTIAL + 8 * DIM + head));
         float x = 0.0f, total = p.sinks ? __expf(sink - top) : 0.0f;
 #pragma unroll 4
         for (unsigned s = 0; s < p.shares; s++) {
-            const float* from = partial + s * (8 * DIM + 16);
+            const float* from = partial + s * PARTIAL;
             const float weight = __expf(__ldcg(from + 8 * DIM + head) - top);
             x += weight * __ldcg(from + i);
             total += weight * __ldcg(from + 8 * DIM + 8 + head);
@@ -371,7 +403,18 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
 
 #define ATTENTION_DECODE(name, Kv, DIM, WARPS)                                                                     \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) name##_##DIM##_w##WARPS(PARAMS(AttentionDecodeParams)) { \
-        attention_decode<Kv, DIM, WARPS>(p);                                                                       \
+        attention_decode<Kv, DIM, WARPS, false>(p);                                                                       \
+    }
+
+// Shares meet in a cluster's shared memory instead of in global memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define CLUSTER_OF(SHARES)
+#else
+#define CLUSTER_OF(SHARES) __cluster_dims__(SHARES, 1, 1)
+#endif
+#define ATTENTION_CLUSTER(name, Kv, DIM, SHARES)                                                                         \
+    extern "C" __global__ void CLUSTER_OF(SHARES) __launch_bounds__(8 * 32, 1) name##_##DIM##_c##SHARES(PARAMS(AttentionDecodeParams)) { \
+        attention_decode<Kv, DIM, 8, true>(p);                                                                            \
     }
 
 #define ATTENTIONS_DECODE(name, Kv)      \
@@ -379,8 +422,9 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     ATTENTION_DECODE(name, Kv, 64, 16)   \
     ATTENTION_DECODE(name, Kv, 96, 8)    \
     ATTENTION_DECODE(name, Kv, 128, 8)   \
-    ATTENTION_DECODE(name, Kv, 128, 16)  \
-    ATTENTION_DECODE(name, Kv, 256, 8)
+    ATTENTION_DECODE(name, Kv, 256, 8)   \
+    ATTENTION_CLUSTER(name, Kv, 128, 4)  \
+    ATTENTION_CLUSTER(name, Kv, 128, 8)
 
 ATTENTIONS_DECODE(attention_decode_bf16, KvBf16)
 ATTENTIONS_DECODE(attention_decode_f16, KvF16)

@@ -4,12 +4,8 @@ use bytemuck::NoUninit;
 
 use super::{DeviceFacts, DevicePtr, Launch, WARP};
 
-/// Warps of a block.
-const WARPS: u32 = 8;
 /// Query heads that a block serves.
 const HEADS: u32 = 8;
-/// Keys that a block takes before another is worth the merge.
-const KEYS_A_SHARE: u32 = 256;
 /// Positions of a cache block.
 const BLOCK: u32 = 32;
 
@@ -77,8 +73,7 @@ pub(crate) struct AttentionDecode {
     pub(crate) dim: u32,
     /// Keys that a token sees; 0 is all.
     pub(crate) window: u32,
-    /// Blocks that share a context: [`shares`].
-    pub(crate) shares: u32,
+    pub(crate) split: Split,
     pub(crate) scale: f32,
     /// 0 is off.
     pub(crate) softcap: f32,
@@ -141,22 +136,49 @@ pub(crate) const fn counters(tokens: u32, heads: u32, kv_heads: u32) -> usize {
     (tokens * units(heads, kv_heads)) as usize
 }
 
-/// Blocks that share each context of up to `context` positions: the fewest that give a block no more than a few keys a
-/// warp, as long as all run at once.
-pub(crate) fn shares(
-    context: u32,
-    window: u32,
-    tokens: u32,
-    [heads, kv_heads]: [u32; 2],
-    facts: DeviceFacts,
-) -> u32 {
-    let seen = if window == 0 {
-        context
-    } else {
-        context.min(window + BLOCK)
-    };
-    let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
-    seen.div_ceil(KEYS_A_SHARE).min(most.clamp(1, 32)).max(1)
+/// How a context is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// Blocks that share it.
+    pub(crate) shares: u32,
+    /// Warps of each: 8, or 16 for heads of 64.
+    pub(crate) warps: u32,
+    /// Whether the shares, 4 or 8 of heads of 128, meet in a cluster's shared memory: compute capability 9.0.
+    pub(crate) cluster: bool,
+}
+
+impl Split {
+    /// For a context of up to `context` positions. Merging blocks costs a microsecond and more: narrow heads stay in one
+    /// block of 16 warps as long as that takes them at once or twice. No more blocks than run at once.
+    pub(crate) fn new(
+        context: u32,
+        window: u32,
+        tokens: u32,
+        [heads, kv_heads, dim]: [u32; 3],
+        facts: DeviceFacts,
+    ) -> Self {
+        let seen = if window == 0 {
+            context
+        } else {
+            context.min(window + BLOCK)
+        };
+        if dim == 64 && seen <= 1024 {
+            return Self {
+                shares: 1,
+                warps: 16,
+                cluster: false,
+            };
+        }
+        let keys = if dim == 64 { 512 } else { 128 };
+        let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
+        let shares = seen.div_ceil(keys).clamp(1, most.clamp(1, 32));
+        let cluster = dim == 128 && facts.pdl() && matches!(shares, 4 | 8);
+        Self {
+            shares,
+            warps: 8,
+            cluster,
+        }
+    }
 }
 
 impl AttentionDecode {
@@ -167,18 +189,30 @@ impl AttentionDecode {
             kv_heads,
             dim,
             tokens,
-            shares,
+            split:
+                Split {
+                    shares,
+                    warps,
+                    cluster,
+                },
             ..
         } = *self;
-        let kernel = match (self.cache, dim) {
-            (CacheDtype::Bf16, 64) => "attention_decode_bf16_64_w8",
-            (CacheDtype::Bf16, 96) => "attention_decode_bf16_96_w8",
-            (CacheDtype::Bf16, 128) => "attention_decode_bf16_128_w8",
-            (CacheDtype::Bf16, 256) => "attention_decode_bf16_256_w8",
-            (CacheDtype::F16, 64) => "attention_decode_f16_64_w8",
-            (CacheDtype::F16, 96) => "attention_decode_f16_96_w8",
-            (CacheDtype::F16, 128) => "attention_decode_f16_128_w8",
-            (CacheDtype::F16, 256) => "attention_decode_f16_256_w8",
+        let kernel = match (self.cache, dim, warps) {
+            (CacheDtype::Bf16, 128, 8) if cluster && shares == 4 => "attention_decode_bf16_128_c4",
+            (CacheDtype::Bf16, 128, 8) if cluster && shares == 8 => "attention_decode_bf16_128_c8",
+            (CacheDtype::F16, 128, 8) if cluster && shares == 4 => "attention_decode_f16_128_c4",
+            (CacheDtype::F16, 128, 8) if cluster && shares == 8 => "attention_decode_f16_128_c8",
+            _ if cluster => return None,
+            (CacheDtype::Bf16, 64, 8) => "attention_decode_bf16_64_w8",
+            (CacheDtype::Bf16, 64, 16) => "attention_decode_bf16_64_w16",
+            (CacheDtype::Bf16, 96, 8) => "attention_decode_bf16_96_w8",
+            (CacheDtype::Bf16, 128, 8) => "attention_decode_bf16_128_w8",
+            (CacheDtype::Bf16, 256, 8) => "attention_decode_bf16_256_w8",
+            (CacheDtype::F16, 64, 8) => "attention_decode_f16_64_w8",
+            (CacheDtype::F16, 64, 16) => "attention_decode_f16_64_w16",
+            (CacheDtype::F16, 96, 8) => "attention_decode_f16_96_w8",
+            (CacheDtype::F16, 128, 8) => "attention_decode_f16_128_w8",
+            (CacheDtype::F16, 256, 8) => "attention_decode_f16_256_w8",
             _ => return None,
         };
         let rotated = self.front.map_or(0, |front| front.rotated);
@@ -193,8 +227,8 @@ impl AttentionDecode {
         }
         let grid = [shares, units(heads, kv_heads), tokens];
         Some(
-            Launch::new(kernel, grid, WARPS * WARP, &self.params())
-                .shared(WARPS * HEADS * (dim + 2) * 4),
+            Launch::new(kernel, grid, warps * WARP, &self.params())
+                .shared((warps + u32::from(cluster)) * HEADS * (dim + 2) * 4),
         )
     }
 
@@ -226,7 +260,7 @@ impl AttentionDecode {
             adjacent: front.adjacent.into(),
             append: self.front.is_some().into(),
             window: self.window,
-            shares: self.shares,
+            shares: self.split.shares,
             q_norm_stride: stride(front.q_norm),
             k_norm_stride: stride(front.k_norm),
             eps: front.eps,
@@ -255,6 +289,8 @@ mod tests {
         positions: &'static [usize],
         window: usize,
         shares: u32,
+        warps: u32,
+        cluster: bool,
         rotated: usize,
         adjacent: bool,
         normed: bool,
@@ -269,6 +305,8 @@ mod tests {
         positions: &[511],
         window: 0,
         shares: 4,
+        warps: 8,
+        cluster: false,
         rotated: 64,
         adjacent: false,
         normed: false,
@@ -452,7 +490,11 @@ mod tests {
             kv_heads: kv,
             dim: d,
             window: case.window as u32,
-            shares: case.shares,
+            split: Split {
+                shares: case.shares,
+                warps: case.warps,
+                cluster: case.cluster,
+            },
             scale: 0.125,
             softcap: case.softcap,
         };
@@ -559,6 +601,22 @@ mod tests {
                     },
                 ] {
                     check(&gpu, cache, &case);
+                    for shares in [4, 8] {
+                        if dim == 128 && gpu.0.facts().pdl() {
+                            check(
+                                &gpu,
+                                cache,
+                                &Case {
+                                    shares,
+                                    cluster: true,
+                                    ..case
+                                },
+                            );
+                        }
+                    }
+                    if dim == 64 {
+                        check(&gpu, cache, &Case { warps: 16, ..case });
+                    }
                 }
             }
         }
@@ -572,9 +630,24 @@ mod tests {
             shared_per_block: 227 << 10,
             l2_bytes: 50 << 20,
         };
-        assert_eq!(shares(256, 0, 1, [64, 8], facts), 1);
-        assert!(shares(16_384, 0, 1, [64, 8], facts) >= 8);
-        assert_eq!(shares(16_384, 128, 1, [64, 8], facts), 1);
-        assert_eq!(shares(1 << 20, 0, 8, [64, 64], facts), 1);
+        let split =
+            |context, window, tokens, heads| Split::new(context, window, tokens, heads, facts);
+        let whole = Split {
+            shares: 1,
+            warps: 16,
+            cluster: false,
+        };
+        assert_eq!(split(512, 0, 1, [64, 8, 64]), whole);
+        assert_eq!(split(16_384, 128, 1, [64, 8, 64]), whole);
+        assert_eq!(split(16_384, 0, 1, [64, 8, 64]).shares, 16);
+        assert_eq!(
+            split(512, 0, 1, [32, 8, 128]),
+            Split {
+                shares: 4,
+                warps: 8,
+                cluster: true
+            }
+        );
+        assert_eq!(split(1 << 20, 0, 8, [64, 64, 128]).shares, 1);
     }
 }

@@ -125,7 +125,6 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 #define GEMVS(name, W)              \
     GEMV(name, W, 1, 8, 1, 512, 1)  \
     GEMV(name, W, 1, 12, 1, 320, 2) \
-    GEMV(name, W, 1, 16, 1, 512, 1) \
     GEMV(name, W, 2, 8, 1, 512, 1)  \
     GEMV(name, W, 4, 4, 1, 256, 2)  \
     GEMV(name, W, 4, 6, 1, 256, 2)  \

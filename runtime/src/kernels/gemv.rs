@@ -257,7 +257,7 @@ struct Dense {
 
 impl Dense {
     /// What docs/cuda-decode.md measured to be best: the whole of a narrow row in flight at once; of a long matrix several
-    /// rows; as many blocks a multiprocessor as make the last round of rows full.
+    /// rows; one or two blocks a multiprocessor, each of which stages the activations once.
     fn new(weights: &Weights, tokens: u32, glu: bool, facts: DeviceFacts) -> Self {
         if weights.dtype == WeightDtype::F32 {
             return Self::f32(tokens, glu);
@@ -283,27 +283,18 @@ impl Dense {
         }
         let loads = (weights.cols / 8).div_ceil(WARP);
         let long = weights.rows >= 32 << 10 && weights.rows.is_multiple_of(4);
-        if glu {
-            return Self {
-                kernel: name("gemv_bf16_r2_u8_t1", "gemv_f16_r2_u8_t1"),
-                rows: 2,
-                tokens,
-                warps: 8,
-                blocks: 2,
-            };
-        }
-        let (kernel, rows, warps, most) = match loads {
+        // Pairs of rows share what they read of the activations, if nearly all warps have some.
+        let pairs =
+            weights.rows.is_multiple_of(2) && weights.rows >= 2 * 8 * 2 * facts.sms * 7 / 10;
+        let (kernel, rows, warps, blocks) = match loads {
+            _ if glu => (name("gemv_bf16_r2_u8_t1", "gemv_f16_r2_u8_t1"), 2, 8, 2),
             9..=12 if long => (name("gemv_bf16_r4_u6_t1", "gemv_f16_r4_u6_t1"), 4, 8, 2),
             _ if long => (name("gemv_bf16_r4_u4_t1", "gemv_f16_r4_u4_t1"), 4, 8, 2),
-            0..=8 => (name("gemv_bf16_r1_u8_t1", "gemv_f16_r1_u8_t1"), 1, 8, 3),
-            9..=12 => (name("gemv_bf16_r1_u12_t1", "gemv_f16_r1_u12_t1"), 1, 8, 3),
-            _ => (name("gemv_bf16_r1_u16_t1", "gemv_f16_r1_u16_t1"), 1, 16, 1),
-        };
-        let units = (weights.rows / rows).div_ceil(warps);
-        let blocks = if long {
-            most
-        } else {
-            even_grid(units, most, facts).div_ceil(facts.sms)
+            9..=12 => (name("gemv_bf16_r1_u12_t1", "gemv_f16_r1_u12_t1"), 1, 10, 2),
+            17.. => (name("gemv_bf16_r1_u8_t1", "gemv_f16_r1_u8_t1"), 1, 16, 1),
+            _ if pairs => (name("gemv_bf16_r2_u8_t1", "gemv_f16_r2_u8_t1"), 2, 8, 2),
+            0..=8 => (name("gemv_bf16_r1_u8_t1", "gemv_f16_r1_u8_t1"), 1, 8, 2),
+            _ => (name("gemv_bf16_r1_u8_t1", "gemv_f16_r1_u8_t1"), 1, 12, 2),
         };
         Self {
             kernel,
@@ -385,16 +376,26 @@ impl Quantized {
             ],
         };
         let steps = (weights.cols / 32).div_ceil(8);
-        let splits = [8, 4, 2]
+        // 4- and 6-bit rows are short: one block of 16 warps a multiprocessor stages the activations once.
+        let (warps, most) = match (index, weights.dtype) {
+            (0, WeightDtype::Q8_0) => (8, 2),
+            (0, _) => (16, 1),
+            _ => (8, 1),
+        };
+        let most_splits = if weights.dtype == WeightDtype::Q6K {
+            warps
+        } else {
+            8
+        };
+        let splits = [16, 8, 4, 2]
             .into_iter()
-            .find(|splits| steps >= *splits)
-            .unwrap_or(1);
-        let units = tiles.div_ceil(8 / splits);
-        let blocks = even_grid(units, if index == 0 { 2 } else { 1 }, facts);
+            .find(|splits| steps >= *splits && *splits <= most_splits);
+        let splits = splits.unwrap_or(1);
+        let blocks = even_grid(tiles.div_ceil(warps / splits), most, facts);
         Self {
             kernel: kernels[index],
             tokens: [1, 2, 4, 8][index],
-            warps: 8,
+            warps,
             splits,
             blocks,
         }

@@ -133,15 +133,14 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         gemv_quant<F, AHEAD, TOKENS>(p);                                                                                \
     }
 
-#define GEMVS_QUANT(name, F, ONE, TWO)  \
+#define GEMVS_QUANT(name, F, ONE)       \
     GEMV_QUANT(name, F, ONE, 1, 512, 1) \
-    GEMV_QUANT(name, F, TWO, 1, 512, 1) \
     GEMV_QUANT(name, F, ONE, 2, 256, 2) \
     GEMV_QUANT(name, F, ONE, 4, 256, 1) \
     GEMV_QUANT(name, F, ONE, 8, 256, 1)
 
-GEMVS_QUANT(gemv_mxfp4, Mxfp4, 2, 4)
-GEMVS_QUANT(gemv_q4_0, Q4_0, 2, 4)
-GEMVS_QUANT(gemv_q8_0, Q8_0, 1, 2)
-GEMVS_QUANT(gemv_q4k, Q4K, 2, 3)
-GEMVS_QUANT(gemv_q6k, Q6K, 1, 2)
+GEMVS_QUANT(gemv_mxfp4, Mxfp4, 2)
+GEMVS_QUANT(gemv_q4_0, Q4_0, 2)
+GEMVS_QUANT(gemv_q8_0, Q8_0, 1)
+GEMVS_QUANT(gemv_q4k, Q4K, 2)
+GEMVS_QUANT(gemv_q6k, Q6K, 1)

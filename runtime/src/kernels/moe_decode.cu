@@ -272,16 +272,12 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     }
 
 MOE_GATE_UP(mxfp4, Mxfp4, 4, 2)
-MOE_GATE_UP(mxfp4, Mxfp4, 3, 3)
-MOE_GATE_UP(mxfp4, Mxfp4, 6, 1)
 MOE_GATE_UP(q4_0, Q4_0, 3, 2)
 MOE_GATE_UP(q8_0, Q8_0, 2, 2)
 MOE_GATE_UP(q4k, Q4K, 3, 2)
 MOE_GATE_UP(q6k, Q6K, 2, 2)
 MOE_DOWN(mxfp4, Mxfp4, 2, 384, 2)
 MOE_DOWN(mxfp4, Mxfp4, 3, 256, 2)
-MOE_DOWN(mxfp4, Mxfp4, 1, 384, 2)
-MOE_DOWN(mxfp4, Mxfp4, 4, 384, 1)
 MOE_DOWN(q4_0, Q4_0, 2, 384, 1)
 MOE_DOWN(q8_0, Q8_0, 1, 384, 1)
 MOE_DOWN(q4k, Q4K, 2, 384, 1)

@@ -366,17 +366,19 @@ impl MoeDecode {
     }
 
     fn down(&self) -> Option<Launch> {
-        let kernel = match self.down.dtype {
-            WeightDtype::Mxfp4 => "moe_down_mxfp4_a2",
-            WeightDtype::Q4_0 => "moe_down_q4_0_a2",
-            WeightDtype::Q8_0 => "moe_down_q8_0_a1",
-            WeightDtype::Q4K => "moe_down_q4k_a2",
-            WeightDtype::Q6K => "moe_down_q6k_a1",
+        let top = self.choice.top();
+        // Eight warps keep more of a row in flight than twelve.
+        let (kernel, warps) = match self.down.dtype {
+            WeightDtype::Mxfp4 if top <= 8 => ("moe_down_mxfp4_a3", 8),
+            WeightDtype::Mxfp4 => ("moe_down_mxfp4_a2", MOST_WARPS),
+            WeightDtype::Q4_0 => ("moe_down_q4_0_a2", MOST_WARPS),
+            WeightDtype::Q8_0 => ("moe_down_q8_0_a1", MOST_WARPS),
+            WeightDtype::Q4K => ("moe_down_q4k_a2", MOST_WARPS),
+            WeightDtype::Q6K => ("moe_down_q6k_a1", MOST_WARPS),
             _ => return None,
         };
-        let top = self.choice.top();
         let steps = (self.inter / super::decode::UNIT).div_ceil(STEP_UNITS);
-        let splits = (MOST_WARPS / top).clamp(1, 4).min(steps);
+        let splits = (warps / top).clamp(1, 4).min(steps);
         let params = DownParams {
             weights: self.down.planes(),
             route: self.choice.params(),
