@@ -206,7 +206,7 @@ impl Append {
             ops: self.ops.len() as u32,
             op,
         };
-        Launch::new("append", [self.tokens, 1, 1], 512, &params)
+        Launch::alone("append", [self.tokens, 1, 1], 512, &params)
     }
 }
 
@@ -275,7 +275,7 @@ impl Attend {
             unused: 0,
         };
         let shared = 4 * (self.kv.k_dim + ATTEND_WARPS * (self.kv.v_dim + 2));
-        Launch::new(
+        Launch::alone(
             "attend",
             [self.tokens, self.q_heads, 1],
             ATTEND_WARPS * super::WARP,
@@ -309,6 +309,6 @@ pub(crate) struct Angles {
 
 impl Angles {
     pub(crate) fn launch(&self, tokens: u32) -> Launch {
-        Launch::new("rope_angles", [tokens, 1, 1], 64, self)
+        Launch::alone("rope_angles", [tokens, 1, 1], 64, self)
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn join(a: DevicePtr, b: DevicePtr, sign: f32, out: DevicePtr, count:
         sign,
         unused: 0,
     };
-    Launch::new("join_f32", blocks_for(count), THREADS, &params)
+    Launch::alone("join_f32", blocks_for(count), THREADS, &params)
 }
 
 /// A function of each number: factor, then cap, then activation.
@@ -123,7 +123,7 @@ impl Map {
             act: act_number(act),
             unused: 0,
         };
-        Launch::new("map_f32", blocks_for(count), THREADS, &params)
+        Launch::alone("map_f32", blocks_for(count), THREADS, &params)
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn gate(
         each,
         act: act_number(act),
     };
-    Launch::new("gate_f32", blocks_for(count), THREADS, &params)
+    Launch::alone("gate_f32", blocks_for(count), THREADS, &params)
 }
 
 #[derive(Clone, Copy, NoUninit)]
@@ -178,7 +178,7 @@ pub(crate) fn glu(gate_up: DevicePtr, how: Glu, out: DevicePtr, rows: u64, inter
         inter,
         glu: how.into(),
     };
-    Launch::new("glu_f32", blocks_for(count), THREADS, &params)
+    Launch::alone("glu_f32", blocks_for(count), THREADS, &params)
 }
 
 /// Some rows and columns.
@@ -232,7 +232,7 @@ impl Pick {
             width,
             unused: 0,
         };
-        Launch::new("pick_f32", blocks_for(count), THREADS, &params)
+        Launch::alone("pick_f32", blocks_for(count), THREADS, &params)
     }
 }
 

@@ -100,7 +100,7 @@ impl Linear {
         } else {
             (one, self.tokens)
         };
-        Launch::new(kernel, [blocks, tiles, 1], WARPS * super::WARP, &params)
+        Launch::alone(kernel, [blocks, tiles, 1], WARPS * super::WARP, &params)
     }
 }
 
@@ -149,7 +149,7 @@ impl Embed {
             place_offset: self.places.map_or(0, |places| places.1),
             unused: 0,
         };
-        Launch::new("embed", [self.count, 1, 1], super::THREADS, &params)
+        Launch::alone("embed", [self.count, 1, 1], super::THREADS, &params)
     }
 }
 

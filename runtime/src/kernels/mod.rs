@@ -150,6 +150,20 @@ impl Launch {
         }
     }
 
+    /// A launch that starts when its predecessor has ended. The plain kernels are so: they read activations through the
+    /// first-level cache, which an early start would let hold what a kernel before the predecessor has read there.
+    pub(crate) fn alone<P: NoUninit>(
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: u32,
+        params: &P,
+    ) -> Self {
+        Self {
+            pdl: false,
+            ..Self::new(kernel, grid, block, params)
+        }
+    }
+
     /// The same with dynamic shared memory.
     #[must_use]
     pub(crate) fn shared(self, bytes: u32) -> Self {

@@ -59,7 +59,7 @@ impl Norm {
             unused: 0,
         };
         let block = width.next_multiple_of(WARP).clamp(WARP, 1024);
-        Launch::new("norm_f32", [rows, 1, 1], block, &params)
+        Launch::alone("norm_f32", [rows, 1, 1], block, &params)
     }
 }
 

@@ -71,7 +71,7 @@ impl Route {
             unused: 0,
         };
         let shared = options.experts as u32 * (4 * 4 + 2);
-        Launch::new("route", [self.tokens, 1, 1], WARP, &params).shared(shared)
+        Launch::alone("route", [self.tokens, 1, 1], WARP, &params).shared(shared)
     }
 }
 
@@ -124,7 +124,7 @@ impl Combine {
             top,
             width,
         };
-        Launch::new("combine", blocks_for(count), THREADS, &params)
+        Launch::alone("combine", blocks_for(count), THREADS, &params)
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) struct Argmax {
 
 impl Argmax {
     pub(crate) fn launch(&self, rows: u32) -> Launch {
-        Launch::new("argmax", [rows, 1, 1], 1024, self)
+        Launch::alone("argmax", [rows, 1, 1], 1024, self)
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) struct Next {
 
 impl Next {
     pub(crate) fn launch(&self) -> Launch {
-        Launch::new("next_step", [self.runs.div_ceil(WARP), 1, 1], WARP, self)
+        Launch::alone("next_step", [self.runs.div_ceil(WARP), 1, 1], WARP, self)
     }
 }
 

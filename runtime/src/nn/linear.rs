@@ -230,6 +230,13 @@ impl Linear {
             return Ok(());
         }
         let width = self.out_features;
+        #[cfg_attr(
+            not(feature = "cuda"),
+            expect(
+                clippy::infallible_destructuring_match,
+                reason = "there is a second place with a GPU"
+            )
+        )]
         let parts = match &self.parts {
             Parts::Host(parts) => parts,
             #[cfg(feature = "cuda")]

@@ -189,6 +189,13 @@ impl Routes {
     /// # Errors
     /// If they were chosen on a GPU.
     pub(super) fn by_expert(&self, experts: usize) -> Result<Vec<Vec<(usize, f32)>>> {
+        #[cfg_attr(
+            not(feature = "cuda"),
+            expect(
+                clippy::infallible_destructuring_match,
+                reason = "there is a second place with a GPU"
+            )
+        )]
         let choices = match &self.choices {
             Choices::Host(choices) => choices,
             #[cfg(feature = "cuda")]
