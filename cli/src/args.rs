@@ -84,7 +84,7 @@ pub(crate) enum Command {
     ///
     /// bash: inferno completions bash > ~/.local/share/bash-completion/completions/inferno
     ///
-    /// zsh: inferno completions zsh > "${fpath[1]}/_inferno"
+    /// zsh: inferno completions zsh > ~/.zfunc/_inferno
     ///
     /// fish: inferno completions fish > ~/.config/fish/completions/inferno.fish
     #[command(verbatim_doc_comment)]
