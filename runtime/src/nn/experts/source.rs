@@ -325,7 +325,7 @@ mod tests {
             all.push(stored);
         }
         let (_folder, checkpoint) = checkpoint("{}", &all);
-        let mode = Mode::Loading(Precision::Exact);
+        let mode = Mode::Loading(Precision::Exact.into());
         let from = From::Checkpoint(&checkpoint);
         let w = Weights::new(&ARCHITECTURE, checkpoint.config(), from, mode).unwrap();
         let source = Source {
