@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor, safetensors};
 use inferno_runtime::cpu::Precision;
+use inferno_runtime::device::DeviceChoice;
 use inferno_runtime::engine::{Completion, Engine, EngineOptions, Event, FinishReason};
 use inferno_runtime::models::ARCHITECTURES;
 use inferno_runtime::nn::{KvCache, KvCacheOptions, Run, Step, Want, load_model, select};
@@ -163,6 +164,8 @@ fn answer(effort: &str, instructions: Option<&str>, request: &str) -> (Completio
     let options = EngineOptions {
         context: Some(CONTEXT),
         precision: Precision::Fast,
+        device: DeviceChoice::Cpu,
+        ..EngineOptions::default()
     };
     let mut engine = Engine::open(&path(), &options).unwrap();
     let developer = instructions.map_or(String::new(), |text| {

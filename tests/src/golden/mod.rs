@@ -10,7 +10,7 @@ mod runner;
 mod search;
 
 pub use case::Case;
-pub use compare::relative_error;
+pub use compare::{relative_error, typical_error};
 pub use runner::{Outcome, Report, run, run_as, run_on};
 pub use search::folders;
 

@@ -12,7 +12,7 @@ use inferno_runtime::nn::{
 };
 use inferno_runtime::weights::{Checkpoint, Plan};
 
-use super::{Case, relative_error};
+use super::{Case, relative_error, typical_error};
 
 /// How far each way of running a case is from the expected logits.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct Outcome {
     pub chunked: f64,
     /// Several sequences of unequal lengths in one call, against each alone.
     pub batched: f64,
+    /// What most positions are off by in prefill and decode: see [`typical_error`].
+    pub typical: f64,
     /// The largest that passes.
     pub tolerance: f64,
 }
@@ -65,13 +67,14 @@ impl fmt::Display for Report {
         match &self.outcome {
             Ok(o) => write!(
                 f,
-                "{verdict} {} max rel err {:.1e} (prefill {:.1e}, decode {:.1e}, chunked {:.1e}, batched {:.1e})",
+                "{verdict} {} max rel err {:.1e} (prefill {:.1e}, decode {:.1e}, chunked {:.1e}, batched {:.1e}; typical {:.1e})",
                 self.name,
                 o.worst(),
                 o.prefill,
                 o.decode,
                 o.chunked,
-                o.batched
+                o.batched,
+                o.typical
             ),
             Err(error) => {
                 let reason = format!("{error:#}").replace('\n', " ");
@@ -182,7 +185,10 @@ fn measure(
             theirs,
         ))
     };
+    let vocab = theirs.len() / case.rows.max(1);
+    let typical = typical_error(&all, theirs, vocab).max(typical_error(&decoded, theirs, vocab));
     Ok(Outcome {
+        typical,
         prefill: relative_error(&all, theirs),
         decode: relative_error(&decoded, theirs),
         chunked: chunked(7)?.max(chunked(64)?),
