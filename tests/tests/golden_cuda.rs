@@ -11,17 +11,37 @@ use inferno_runtime::device::{Backend, ComputeDtype};
 use inferno_tests::golden::{folders, run_on};
 use inferno_tests::{skipped, specs};
 
-/// Keys, values and tensor-core operands in f32: as on the CPU.
-const F32_TOLERANCE: f64 = 1e-4;
-/// Keys and values have 8 bits of mantissa, and so have prefill's operands; the models are tiny, so little averages out.
-const BF16_TOLERANCE: f64 = 1e-1;
-/// 11 bits of mantissa.
-const F16_TOLERANCE: f64 = 2e-2;
-/// A router that is nearly undecided chooses another expert after rounding; in these tiny models that is a large part of
-/// the result. In f32 the same cases have the tolerance of all.
-const FLIPPED_EXPERT: f64 = 5e-1;
+/// How far logits may be from transformers' f32 ones, relative to the largest.
+struct Tolerance {
+    /// Any position.
+    any: f64,
+    /// Any position of a model with experts. A router that is nearly undecided chooses another expert after rounding, and in
+    /// these tiny models that is a large part of the result; transformers in bf16 is as far from itself in f32.
+    routed: f64,
+    /// The median over positions, which such choices hardly move: a kernel that is wrong does.
+    typical: f64,
+}
 
-fn agree(dtype: ComputeDtype, tolerance: f64) {
+/// Keys, values and tensor-core operands in f32: as on the CPU.
+const F32: Tolerance = Tolerance {
+    any: 1e-4,
+    routed: 1e-4,
+    typical: 1e-5,
+};
+/// Keys and values have 8 bits of mantissa, and so have prefill's operands; the models are tiny, so little averages out.
+const BF16: Tolerance = Tolerance {
+    any: 1e-1,
+    routed: 5e-1,
+    typical: 5e-2,
+};
+/// 11 bits of mantissa.
+const F16: Tolerance = Tolerance {
+    any: 2e-2,
+    routed: 2e-1,
+    typical: 4e-3,
+};
+
+fn agree(dtype: ComputeDtype, tolerance: &Tolerance) {
     let backend = match Gpu::open(0, dtype) {
         Ok(gpu) => Backend::Cuda(gpu),
         Err(error) => return skipped(&format!("needs a GPU: {error}")),
@@ -38,12 +58,10 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
         .collect();
     assert!(!cases.is_empty());
     let of_case = |name: &str| {
-        let routed = name.contains("moe") || name.contains("gpt-oss");
-        let rounded = dtype != ComputeDtype::F32;
-        if routed && rounded {
-            FLIPPED_EXPERT
+        if name.contains("moe") || name.contains("gpt-oss") {
+            tolerance.routed
         } else {
-            tolerance
+            tolerance.any
         }
     };
     for folder in &cases {
@@ -66,7 +84,11 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
         );
         // Not `print!`: each line shows at once, whatever captures the test's output.
         writeln!(out, "{dtype} {report}").unwrap();
-        if !report.passed() {
+        let typical = report
+            .outcome
+            .as_ref()
+            .is_ok_and(|outcome| outcome.typical <= tolerance.typical);
+        if !report.passed() || !typical {
             failed.push(report.name);
         }
     }
@@ -82,15 +104,15 @@ fn agree(dtype: ComputeDtype, tolerance: f64) {
 
 #[test]
 fn golden_cases_agree_in_f32() {
-    agree(ComputeDtype::F32, F32_TOLERANCE);
+    agree(ComputeDtype::F32, &F32);
 }
 
 #[test]
 fn golden_cases_agree_in_bf16() {
-    agree(ComputeDtype::Bf16, BF16_TOLERANCE);
+    agree(ComputeDtype::Bf16, &BF16);
 }
 
 #[test]
 fn golden_cases_agree_in_f16() {
-    agree(ComputeDtype::F16, F16_TOLERANCE);
+    agree(ComputeDtype::F16, &F16);
 }

@@ -55,7 +55,9 @@ fn shapes_choose_their_kernel() {
     ] {
         let launch = dense(tokens, n, k).launch(&facts).unwrap();
         assert_eq!(launch.kernel, kernel, "{tokens} × {n} × {k}");
-        assert!(launch.grid[0] <= facts.sms && launch.shared <= facts.shared_per_block);
+        // Those of Hopper stay and take tile after tile.
+        assert!(!kernel.starts_with("gemm_sm90") || launch.grid[0] <= facts.sms);
+        assert!(launch.shared <= facts.shared_per_block);
     }
 }
 
