@@ -7,9 +7,9 @@ use super::lower::Lowering;
 use super::tape::{Op, Tape, TapeOp, Value};
 use super::{Buffer, Gpu, Graph};
 use crate::Result;
-use crate::kernels::Launch;
 use crate::kernels::gemv::TakeBest;
 use crate::kernels::router::{Argmax, Next};
+use crate::kernels::{DevicePtr, Launch};
 use crate::kv_cache::{KvCache, SequenceId};
 use crate::nn::{Frequencies, Run, Want};
 use crate::sampling::SamplingError;
@@ -96,25 +96,16 @@ pub(crate) fn finish(
             lowered = Lowering::run(&tape.nodes, logits.id(), device, single, context)?;
         }
         let mut launches = lowered.launches;
-        launches.extend(argmax(
-            device,
-            logits.tokens(),
-            logits.width(),
-            lowered.best,
-        ));
+        let (rows, vocab) = (logits.tokens(), logits.width());
+        let forward = launches.len();
+        launches.extend(argmax(device, rows, vocab, lowered.best));
         gpu.launch(&launches)?;
         device.replay = None;
         // The graph alone ends with the next step's token and position.
         if single && logits.tokens() == runs.len() {
+            launches.truncate(forward);
+            launches.extend(next(device, rows, vocab, lowered.best));
             let rows = embedding_rows(&tape);
-            let next = Next {
-                sampled: device.sampled.ptr(),
-                tokens: device.tokens(),
-                positions: device.positions(),
-                runs: runs.len() as u32,
-                unused: 0,
-            };
-            launches.push(next.launch());
             let (model, runs, vocab) = (0, runs.len(), logits.width());
             device.replay = Some(Replay {
                 model,
@@ -308,31 +299,58 @@ fn embedding_rows(tape: &Tape) -> [usize; 2] {
 
 /// The most likely tokens; `best`: the projection has found them.
 fn argmax(device: &DeviceCache, rows: usize, vocab: usize, best: bool) -> Option<Launch> {
-    let token = device.sampled.ptr();
-    let largest = token.offset(rows * 4);
     if rows == 0 {
         return None;
     }
     if best {
-        return Some(
-            TakeBest {
-                best: device.best.ptr(),
-                token,
-                largest,
-                rows: rows as u32,
-                unused: 0,
-            }
-            .launch(),
-        );
+        return Some(take_best(device, rows).launch());
     }
+    let token = device.sampled.ptr();
     let argmax = Argmax {
         logits: device.logits.ptr(),
         token,
-        largest,
+        largest: token.offset(rows * 4),
         vocab: vocab as u32,
         unused: 0,
     };
     Some(argmax.launch(rows as u32))
+}
+
+/// The most likely tokens, which become the next step's, with the positions after these.
+fn next(device: &DeviceCache, runs: usize, vocab: usize, best: bool) -> Vec<Launch> {
+    let (tokens, positions) = (device.tokens(), device.positions());
+    if best {
+        let take = TakeBest {
+            tokens,
+            positions,
+            ..take_best(device, runs)
+        };
+        return vec![take.launch()];
+    }
+    let next = Next {
+        sampled: device.sampled.ptr(),
+        tokens,
+        positions,
+        runs: runs as u32,
+        unused: 0,
+    };
+    argmax(device, runs, vocab, false)
+        .into_iter()
+        .chain([next.launch()])
+        .collect()
+}
+
+fn take_best(device: &DeviceCache, rows: usize) -> TakeBest {
+    let token = device.sampled.ptr();
+    TakeBest {
+        best: device.best.ptr(),
+        token,
+        largest: token.offset(rows * 4),
+        tokens: DevicePtr::NULL,
+        positions: DevicePtr::NULL,
+        rows: rows as u32,
+        unused: 0,
+    }
 }
 
 impl DeviceCache {

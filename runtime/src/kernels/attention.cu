@@ -250,9 +250,10 @@ struct AnglesParams {
 extern "C" __global__ void rope_angles(PARAMS(AnglesParams)) {
     wait_for_predecessor();
     let_next_begin();
-    const float* frequencies = p.frequencies + size_t(p.slots[blockIdx.x]) * p.pairs;
+    const float* frequencies = p.frequencies + size_t(__ldcg(p.slots + blockIdx.x)) * p.pairs;
+    const float position = float(__ldcg(p.positions + blockIdx.x));
     for (uint32_t i = threadIdx.x; i < p.pairs; i += blockDim.x) {
-        const float angle = float(p.positions[blockIdx.x]) * frequencies[i];
+        const float angle = position * __ldcg(frequencies + i);
         p.cosines[size_t(blockIdx.x) * p.pairs + i] = cosf(angle) * p.attention;
         p.sines[size_t(blockIdx.x) * p.pairs + i] = sinf(angle) * p.attention * p.direction;
     }

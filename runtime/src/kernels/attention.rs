@@ -309,6 +309,6 @@ pub(crate) struct Angles {
 
 impl Angles {
     pub(crate) fn launch(&self, tokens: u32) -> Launch {
-        Launch::alone("rope_angles", [tokens, 1, 1], 64, self)
+        Launch::new("rope_angles", [tokens, 1, 1], 64, self)
     }
 }

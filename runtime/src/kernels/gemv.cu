@@ -146,6 +146,8 @@ struct TakeBestParams {
     unsigned long long* best;  // [rows]: what products left; 0 afterwards
     uint32_t* token;           // [rows]: the first with the largest logit
     float* largest;            // [rows]: NaN if any logit is
+    uint32_t* tokens;          // [rows]: of the next step, or null
+    uint32_t* positions;       // [rows]: of the next step
     uint32_t rows;
     uint32_t unused;
 };
@@ -157,7 +159,12 @@ extern "C" __global__ void take_best(PARAMS(TakeBestParams)) {
     if (row >= p.rows) return;
     const unsigned long long key = __ldcg(p.best + row);
     const uint32_t order = static_cast<uint32_t>(key >> 32);
-    p.token[row] = ~static_cast<uint32_t>(key);
+    const uint32_t token = ~static_cast<uint32_t>(key);
+    p.token[row] = token;
+    if (p.tokens) {
+        p.tokens[row] = token;
+        p.positions[row] = __ldcg(p.positions + row) + 1;
+    }
     p.largest[row] = __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
     p.best[row] = 0;
 }

@@ -59,6 +59,10 @@ pub(crate) struct TakeBest {
     pub(crate) token: DevicePtr,
     /// f32 `[rows]`: NaN if any logit is
     pub(crate) largest: DevicePtr,
+    /// u32 `[rows]`: the tokens become the next step's, or none
+    pub(crate) tokens: DevicePtr,
+    /// u32 `[rows]`: each grows by one, if `tokens` is not none
+    pub(crate) positions: DevicePtr,
     pub(crate) rows: u32,
     pub(crate) unused: u32,
 }
@@ -475,15 +479,23 @@ mod tests {
             gpu.poisoned(keys.len()),
         );
         let rows = keys.len() as u32;
+        let (tokens, positions) = (
+            gpu.poisoned(keys.len()),
+            gpu.upload(&vec![7_u32; keys.len()]),
+        );
         let take = TakeBest {
             best: best.ptr(),
             token: token.ptr(),
             largest: largest.ptr(),
+            tokens: tokens.ptr(),
+            positions: positions.ptr(),
             rows,
             unused: 0,
         };
         gpu.run(&[take.launch()]);
         assert_eq!(gpu.download::<u32>(&token), order.map(|(_, token)| token));
+        assert_eq!(gpu.download::<u32>(&tokens), order.map(|(_, token)| token));
+        assert_eq!(gpu.download::<u32>(&positions), vec![8; keys.len()]);
         let found: Vec<f32> = gpu.download(&largest);
         let same = |(found, (logit, _)): (&f32, &(f32, u32))| {
             found == logit || (found.is_nan() && logit.is_nan())

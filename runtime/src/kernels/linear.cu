@@ -116,9 +116,9 @@ extern "C" __global__ void embed(PARAMS(EmbedParams)) {
     wait_for_predecessor();
     let_next_begin();
     float* out = p.out + size_t(blockIdx.x) * p.table.cols;
-    add_row_of(p.table, min(p.tokens[blockIdx.x], p.table.rows - 1), p.scale, out, true);
+    add_row_of(p.table, min(__ldcg(p.tokens + blockIdx.x), p.table.rows - 1), p.scale, out, true);
     if (p.has_places) {
         __syncthreads();
-        add_row_of(p.places, min(p.positions[blockIdx.x] + p.place_offset, p.places.rows - 1), 1.0f, out, false);
+        add_row_of(p.places, min(__ldcg(p.positions + blockIdx.x) + p.place_offset, p.places.rows - 1), 1.0f, out, false);
     }
 }

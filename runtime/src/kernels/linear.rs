@@ -149,7 +149,7 @@ impl Embed {
             place_offset: self.places.map_or(0, |places| places.1),
             unused: 0,
         };
-        Launch::alone("embed", [self.count, 1, 1], super::THREADS, &params)
+        Launch::new("embed", [self.count, 1, 1], super::THREADS, &params)
     }
 }
 
