@@ -126,7 +126,7 @@ pub(crate) struct DeviceArgs {
     pub(crate) dtype: ComputeDtype,
 
     /// Most memory that weights, cache and workspace may take, such as 16GiB; a model that needs more is refused.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, allow_hyphen_values = true)]
     pub(crate) memory_limit: Option<u64>,
 }
 

@@ -9,9 +9,9 @@ use super::Asked;
 use crate::commands::doctor::facts::{Check, Cuda, CudaGpu, Trouble};
 
 /// For the driver to start, which takes seconds where it has to wake many GPUs.
-const START: Duration = Duration::from_secs(15);
+const START: Duration = Duration::from_secs(20);
 /// For a GPU to load the kernels and compute.
-const CHECK: Duration = Duration::from_secs(15);
+const CHECK: Duration = Duration::from_secs(20);
 
 /// `None`: this program has no CUDA part.
 pub(super) fn look() -> Option<Cuda> {

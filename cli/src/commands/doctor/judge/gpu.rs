@@ -172,7 +172,12 @@ fn problem(gpus: &Gpus) -> &str {
 fn refused(trouble: &Trouble, gpus: Option<&Gpus>) -> Finding {
     let unknown = Gpus::default();
     let gpus = gpus.unwrap_or(&unknown);
-    let driver = gpus.driver.as_deref().unwrap_or("of an unknown version");
+    let driver = gpus
+        .driver
+        .as_ref()
+        .map_or("NVIDIA's driver".into(), |version| {
+            format!("NVIDIA's driver {version}")
+        });
     match trouble {
         Trouble::NoDriver if gpus.devices.is_empty() => {
             no_gpu(gpus, "libcuda.so.1 is not on this machine", true)
@@ -189,7 +194,7 @@ fn refused(trouble: &Trouble, gpus: Option<&Gpus>) -> Finding {
         Trouble::OldDriver { cuda } => Finding::warning(
             TOPIC,
             format!(
-                "NVIDIA's driver {driver} serves CUDA {cuda}, and this program needs {}.{}",
+                "{driver} serves CUDA {cuda}, and this program needs {}.{}",
                 NEEDS.cuda.0, NEEDS.cuda.1
             ),
             format!("install {}; until then models run on the CPU", needed()),
@@ -198,7 +203,7 @@ fn refused(trouble: &Trouble, gpus: Option<&Gpus>) -> Finding {
         Trouble::NoGpu { .. } => no_gpu(gpus, problem(gpus), true),
         other => Finding::error(
             TOPIC,
-            format!("CUDA does not start (driver {driver}): {}", message(other)),
+            format!("CUDA does not start: {}; {driver}", message(other)),
             format!(
                 "does nvidia-smi work? Then reboot, or install {}; until then models run on the CPU",
                 needed()
