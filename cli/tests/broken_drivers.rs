@@ -48,10 +48,27 @@ fn doctor(folder: &Path, state: &str) -> (i32, Vec<Value>, Value) {
     )
 }
 
-#[test]
-fn each_way_to_fail_is_its_own_finding() {
+/// The only finding has this level, gives this exit code and has these words.
+fn assert_finding(state: &str, level: &str, code: i32, words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     driver(folder.path());
+    let (exit, findings, _) = doctor(folder.path(), state);
+    let [finding] = &findings[..] else {
+        panic!("{state}: {findings:?}")
+    };
+    assert_eq!(
+        (finding["level"].as_str(), exit),
+        (Some(level), code),
+        "{state}: {finding}"
+    );
+    let text = format!("{} {}", finding["what"], finding["hint"]);
+    for word in words {
+        assert!(text.contains(word), "{state}: {word:?} is not in {text}");
+    }
+}
+
+#[test]
+fn each_way_to_fail_is_its_own_finding() {
     for (state, level, code, words) in [
         ("old_driver", "warning", 1, &["12.4", "13.0", "580"][..]),
         ("not_ready", "error", 2, &["not yet initialized", "580"]),
@@ -64,28 +81,21 @@ fn each_way_to_fail_is_its_own_finding() {
             &["cuda:0 Fake GPU", "9.0", "INFERNO_CUDA_ARCHS"],
         ),
         ("broken", "error", 2, &["cuModuleLoadData"]),
-        ("silent", "error", 2, &["does not answer", "--device cpu"]),
-        (
-            "silent_gpu",
-            "error",
-            2,
-            &["cuda:0 Fake GPU does not answer", "--device cpu"],
-        ),
     ] {
-        let (exit, findings, _) = doctor(folder.path(), state);
-        let [finding] = &findings[..] else {
-            panic!("{state}: {findings:?}")
-        };
-        assert_eq!(
-            (finding["level"].as_str(), exit),
-            (Some(level), code),
-            "{state}: {finding}"
-        );
-        let text = format!("{} {}", finding["what"], finding["hint"]);
-        for word in words {
-            assert!(text.contains(word), "{state}: {word:?} is not in {text}");
-        }
+        assert_finding(state, level, code, words);
     }
+}
+
+/// It hangs at exit as well.
+#[test]
+fn a_driver_that_hangs_is_left_behind() {
+    assert_finding("silent", "error", 2, &["does not answer", "--device cpu"]);
+}
+
+#[test]
+fn a_gpu_that_hangs_is_left_behind() {
+    let words = ["cuda:0 Fake GPU does not answer", "--device cpu"];
+    assert_finding("silent_gpu", "error", 2, &words);
 }
 
 #[test]

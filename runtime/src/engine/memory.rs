@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_window_bounds_the_cache() {
-        let at = |context| MemoryNeed::of(&plan(Some(128)), context).cache;
+        let at = |context| MemoryNeed::of(&plan(Some(128)), context, MemoryOf::Cpu).cache;
         assert_eq!(at(10_000), at(100_000));
     }
 }
