@@ -33,6 +33,7 @@ fn kernels() -> Result<(), Box<dyn Error>> {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let archs = env::var("INFERNO_CUDA_ARCHS").unwrap_or_else(|_| ARCHS.join(","));
+    println!("cargo::rustc-env=INFERNO_BUILT_FOR={archs}");
     let nvcc = Nvcc::new(&archs)?;
     let (mut sources, mut headers) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(KERNELS)? {

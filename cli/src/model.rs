@@ -104,7 +104,7 @@ pub(crate) fn load(
     Ok(engine)
 }
 
-/// `ember: llama, 4.5 M parameters, Q8_0, 4.9 MB + 1.1 MB cache at 512 tokens, on CPU, loaded in 0.02 s`
+/// `ember: llama, 4.5 M parameters, Q8_0, 4.9 MB + 1.1 MB cache at 512 tokens, on cpu (avx2), loaded in 0.02 s`
 fn summary(name: &str, engine: &Engine) -> String {
     let summary = engine.summary();
     let dtypes: Vec<&str> = summary
@@ -117,9 +117,9 @@ fn summary(name: &str, engine: &Engine) -> String {
         summary.architecture,
         count(summary.parameters),
         dtypes.join("/"),
-        bytes(summary.weight_bytes),
-        bytes(summary.cache_bytes),
-        summary.context,
+        bytes(summary.memory.weights),
+        bytes(summary.memory.cache),
+        summary.memory.context,
         summary.device,
         summary.load_time.as_secs_f64(),
     )

@@ -218,7 +218,14 @@ fn inspect_shows_parameters_and_memory() {
     let large: serde_json::Value =
         serde_json::from_str(&run(&["inspect", "ember", "--json", "--context", "256"], "").stdout)
             .unwrap();
-    assert!(small["cache_bytes"].as_u64().unwrap() < large["cache_bytes"].as_u64().unwrap());
+    for memory in ["memory", "gpu_memory"] {
+        assert_eq!(small[memory]["context"], 64);
+        let cache = |report: &serde_json::Value| report[memory]["cache"].as_u64().unwrap();
+        assert!(
+            cache(&small) > 0 && cache(&small) < cache(&large),
+            "{memory}"
+        );
+    }
 }
 
 #[test]

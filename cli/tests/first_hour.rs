@@ -66,16 +66,18 @@ fn comparable(command: &str, output: &str) -> String {
             .next()
             .is_some_and(|word| word.ends_with('%'))
     };
+    let mut about_machine = false;
     for line in output.lines().filter(|line| !progress(line)) {
+        let line = without_device(line);
+        if line.is_empty() || (about_machine && line.trim_start().starts_with("hint:")) {
+            continue;
+        }
         let mut words = line.split_whitespace();
         let about = (words.next(), words.next());
+        about_machine = matches!(about, (Some("ok" | "note" | "warning" | "error"), Some(topic)) if MACHINE.contains(&topic));
         let line = match about {
-            (Some("ok" | "note" | "warning" | "error"), Some(topic))
-                if MACHINE.contains(&topic) =>
-            {
-                topic.to_string()
-            }
-            _ if command.contains("--json") => shape(line),
+            (_, Some(topic)) if about_machine => topic.to_string(),
+            _ if command.contains("--json") => shape(&line),
             _ if command.contains(" run 'Tell")
                 && !line.contains(':')
                 && !line.starts_with("ember is") =>
@@ -88,6 +90,40 @@ fn comparable(command: &str, output: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A line without the name of the device, which is another one elsewhere; empty if it is about that alone.
+fn without_device(line: &str) -> String {
+    let device = |line: &str| {
+        let trimmed = line.trim_start();
+        ["on cuda:", "device ", "GPU memory "]
+            .iter()
+            .any(|start| trimmed.starts_with(start))
+    };
+    // How many warnings there are depends on the machine.
+    let totals = line.contains(" error")
+        && line.trim_end().ends_with(['g', 's'])
+        && line.contains(" warning");
+    if device(line) || (totals && line.starts_with(|c: char| c.is_ascii_digit())) {
+        return String::new();
+    }
+    let mut line = line.to_string();
+    for (start, end) in [
+        (", on c", ", loaded"),
+        ("device: \"", "\""),
+        ("; on cuda:", "\n"),
+        ("inferno ", " architectures"),
+    ] {
+        let Some(at) = line.find(start).map(|at| at + start.len()) else {
+            continue;
+        };
+        match line[at..].find(end) {
+            Some(length) => line.replace_range(at..at + length, ""),
+            None if end == "\n" => line.truncate(at - start.len()),
+            None => {}
+        }
+    }
+    line
 }
 
 /// The keys of a line of JSON.

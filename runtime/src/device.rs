@@ -7,7 +7,25 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::Result;
-use crate::cpu::Precision;
+use crate::cpu::{KernelCheck, Level, Precision};
+
+/// What the CUDA part asks of a machine, built in or not.
+pub const NEEDS: Needs = Needs {
+    cuda: (13, 0),
+    driver: "580",
+    compute_capability: (8, 0),
+};
+
+/// As [`NEEDS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The CUDA version whose compiler makes the kernels.
+    pub cuda: (u32, u32),
+    /// The first driver that takes them.
+    pub driver: &'static str,
+    /// The oldest GPUs that run them.
+    pub compute_capability: (u32, u32),
+}
 
 /// The device that a user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +144,7 @@ pub enum DeviceError {
         /// The newest CUDA version that it supports.
         found: String,
         /// The CUDA version that this build needs.
-        needed: &'static str,
+        needed: String,
         /// The first driver with it.
         driver: &'static str,
     },
@@ -137,6 +155,21 @@ pub enum DeviceError {
         index: usize,
         /// GPUs there are.
         count: usize,
+    },
+    /// This build has no code for the GPU, though other builds have.
+    #[error(
+        "{name} has compute capability {major}.{minor}, and this inferno was built for {archs} alone: build it without \
+         INFERNO_CUDA_ARCHS, or use --device cpu"
+    )]
+    NoKernels {
+        /// Its name.
+        name: String,
+        /// Its compute capability.
+        major: u32,
+        /// Behind the point.
+        minor: u32,
+        /// What the build has: `86,89`.
+        archs: &'static str,
     },
     /// The GPU is older than the kernels.
     #[error(
@@ -255,10 +288,72 @@ impl Backend {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cpu(_) => f.write_str("CPU"),
+            Self::Cpu(_) => write!(f, "cpu ({})", Level::best()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(gpu) => write!(f, "{}, {}", gpu.name(), gpu.dtype()),
+            Self::Cuda(gpu) => write!(f, "cuda:{} {} ({})", gpu.index(), gpu.name(), gpu.dtype()),
         }
+    }
+}
+
+/// A GPU as the driver lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuInfo {
+    /// Its number.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Compute capability.
+    pub compute_capability: (u32, u32),
+    /// Bytes of memory.
+    pub memory: u64,
+    /// The newest CUDA version that the driver supports: (13, 0).
+    pub driver_cuda: (u32, u32),
+}
+
+/// What a GPU did when it was asked to compute.
+#[derive(Clone, Debug)]
+pub struct GpuCheck {
+    /// Products of every storage type, by each kernel that serves it.
+    pub kernels: Vec<KernelCheck>,
+    /// Bytes free, the program's own context and kernels taken off.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// The generations of GPUs that this build has kernels for: `90a`, `80-ptx`. None without the feature `cuda`.
+#[must_use]
+pub fn cuda_archs() -> Vec<&'static str> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::ARCHS.split(',').map(str::trim).collect();
+    #[cfg(not(feature = "cuda"))]
+    Vec::new()
+}
+
+/// The GPUs of this machine that the driver shows to this program.
+///
+/// # Errors
+/// [`DeviceError::NotBuilt`] without the feature `cuda`; if there is no driver, none that serves, or no GPU.
+pub fn gpus() -> Result<Vec<GpuInfo>, DeviceError> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::devices();
+    #[cfg(not(feature = "cuda"))]
+    Err(DeviceError::NotBuilt)
+}
+
+/// Opens a GPU as a model would, and lets it compute what plain Rust computes too. Takes a second or two, most of it for the
+/// driver to start.
+///
+/// # Errors
+/// [`DeviceError::NotBuilt`] without the feature `cuda`; if the GPU does not serve, or fails on the way. Wrong results are
+/// no error: [`KernelCheck::sound`] says so.
+pub fn check_gpu(index: usize, dtype: ComputeDtype) -> Result<GpuCheck> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::Gpu::open(index, dtype)?.self_check();
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = (index, dtype);
+        Err(DeviceError::NotBuilt.into())
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use inferno_runtime::config::ConfigFile;
 use inferno_runtime::cpu::{self, Precision};
 use inferno_runtime::device::Backend;
-use inferno_runtime::engine::{EngineOptions, device};
+use inferno_runtime::engine::{EngineOptions, MemoryNeed, device};
 use inferno_runtime::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 use inferno_runtime::models::ARCHITECTURES;
 use inferno_runtime::nn::{Model, load_model, next_token, select};
@@ -195,7 +195,7 @@ fn results(
         weight_bytes: plan.weight_bytes(),
         device: backend.to_string(),
         threads: cpu::threads(),
-        estimated_bytes: device::Need::of(plan, prompt + steps.len() + 1, backend).total(),
+        estimated_bytes: MemoryNeed::of(plan, prompt + steps.len() + 1, backend.into()).total(),
         load_seconds: load.as_secs_f64(),
         prompt_tokens: prompt,
         first_token_seconds: first.as_secs_f64(),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use inferno_runtime::device::ComputeDtype;
 use inferno_runtime::engine::Report;
 
 use crate::args::InspectArgs;
@@ -36,15 +37,20 @@ pub(crate) fn run(args: &InspectArgs, printer: &Printer) -> anyhow::Result<ExitC
 fn page(report: &Report, tensors: bool) -> String {
     let mut text = format!("architecture  {}\n", report.architecture);
     text.push_str(&format!("parameters    {}\n", count(report.parameters)));
-    text.push_str(&format!("weights       {}\n", bytes(report.weight_bytes)));
+    let need = &report.memory;
+    text.push_str(&format!("weights       {}\n", bytes(need.weights)));
     text.push_str(&format!(
         "cache         {} at {} tokens\n",
-        bytes(report.cache_bytes),
-        report.context
+        bytes(need.cache),
+        need.context
     ));
+    text.push_str(&format!("workspace     {}\n", bytes(need.workspace)));
     text.push_str(&format!(
-        "memory        {} in all\n",
-        bytes(report.weight_bytes + report.cache_bytes)
+        "memory        {} in all; on a GPU {}, {} of it cache as {}\n",
+        bytes(need.total()),
+        bytes(report.gpu_memory.total()),
+        bytes(report.gpu_memory.cache),
+        ComputeDtype::default(),
     ));
     text.push_str("\nsettings\n");
     for (key, value) in &report.settings {

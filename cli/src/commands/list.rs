@@ -44,7 +44,7 @@ struct Loads {
     parameters: u64,
     /// The storage type that most bytes of the weights have.
     quantization: String,
-    /// Weights and cache at `context`.
+    /// Weights, cache and workspace at `context`.
     memory_bytes: u64,
     context: usize,
     /// Whether this machine's memory holds them; `None`: it does not say how much it has.
@@ -142,19 +142,19 @@ fn with(name: String, path: Option<String>, bytes: u64, loads: anyhow::Result<Lo
 /// From the headers alone, at the context that `inferno play` opens it with.
 fn loads(checkpoint: &Checkpoint, memory: Option<Memory>) -> anyhow::Result<Loads> {
     let mut report = Report::of(checkpoint, None)?;
-    if report.context > DEFAULT_CONTEXT {
+    if report.memory.context > DEFAULT_CONTEXT {
         report = Report::of(checkpoint, Some(DEFAULT_CONTEXT))?;
     }
     if let [first, ..] = &report.problems[..] {
         anyhow::bail!("{first}");
     }
-    let memory_bytes = report.weight_bytes.saturating_add(report.cache_bytes);
+    let memory_bytes = report.memory.total();
     Ok(Loads {
         architecture: report.architecture,
         parameters: report.parameters,
         quantization: quantization(&report),
         memory_bytes,
-        context: report.context,
+        context: report.memory.context,
         fits: memory.map(|memory| memory_bytes <= memory.total),
     })
 }

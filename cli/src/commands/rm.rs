@@ -1,6 +1,6 @@
 //! `inferno rm <model>`: removes a model from the cache.
 
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -12,7 +12,7 @@ use crate::printer::{Printer, bytes};
 pub(crate) fn run(args: &RmArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
     let cache = hub::cache_folder().ok_or(HubError::NoCache)?;
     let removal = Removal::plan(&args.model, &cache)?;
-    if !args.yes && !agreed(&removal)? {
+    if !args.yes && !agreed(&removal, printer)? {
         printer.talk("Nothing was removed.");
         return Ok(ExitCode::FAILURE);
     }
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &RmArgs, printer: &Printer) -> anyhow::Result<ExitCode> 
 }
 
 /// Asks a person; a script must have said so before.
-fn agreed(removal: &Removal) -> anyhow::Result<bool> {
+fn agreed(removal: &Removal, printer: &Printer) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!(
             "removing {} frees {}, and there is nobody to ask\nhint: `--yes` does not ask",
@@ -35,15 +35,6 @@ fn agreed(removal: &Removal) -> anyhow::Result<bool> {
             bytes(removal.bytes)
         );
     }
-    let mut out = io::stderr().lock();
-    write!(
-        out,
-        "Remove {} ({})? [y/N] ",
-        removal.name,
-        bytes(removal.bytes)
-    )?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    let question = format!("Remove {} ({})?", removal.name, bytes(removal.bytes));
+    Ok(printer.ask(&question)?)
 }

@@ -1,5 +1,6 @@
 //! Which instructions the machine has.
 
+use std::fmt;
 use std::sync::OnceLock;
 
 /// A set of instructions that kernels are written for; each contains the ones before it.
@@ -30,6 +31,17 @@ impl Level {
     #[must_use]
     pub fn is_supported(self) -> bool {
         self <= Self::best()
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scalar => "plain Rust",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Vnni => "avx512-vnni",
+        })
     }
 }
 

@@ -14,7 +14,7 @@ mod level;
 mod output;
 mod packed;
 mod pool;
-mod self_test;
+pub(crate) mod self_test;
 mod vector;
 
 pub use level::Level;

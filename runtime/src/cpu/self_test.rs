@@ -21,7 +21,7 @@ const TOLERANCE: f64 = 1e-6;
 pub struct KernelCheck {
     /// Storage type of the weights.
     pub dtype: &'static str,
-    /// Whether activations were rounded to bytes.
+    /// On the CPU whether activations were rounded to bytes (`exact`, `fast`); on a GPU the kernel: `plain`, `decode`, `prompt`.
     pub precision: &'static str,
     /// Largest error relative to the sum of the terms' magnitudes; infinite when a result is not finite.
     pub worst: f64,
@@ -59,7 +59,7 @@ pub fn self_test() -> Result<Vec<KernelCheck>> {
     Ok(checks)
 }
 
-fn worst_error(got: &[f32], want: &[(f64, f64)]) -> f64 {
+pub(crate) fn worst_error(got: &[f32], want: &[(f64, f64)]) -> f64 {
     let error = |(got, (want, magnitude)): (&f32, &(f64, f64))| {
         let error = (f64::from(*got) - want).abs() / magnitude.max(f64::MIN_POSITIVE);
         if error.is_nan() { f64::INFINITY } else { error }
@@ -68,7 +68,7 @@ fn worst_error(got: &[f32], want: &[(f64, f64)]) -> f64 {
 }
 
 /// A matrix of random blocks with scales near 0.01.
-pub(super) fn matrix(
+pub(crate) fn matrix(
     dtype: WeightDtype,
     rows: usize,
     cols: usize,
@@ -109,7 +109,7 @@ fn halves(dtype: WeightDtype) -> &'static [usize] {
 }
 
 /// Activations that bytes hold exactly: whole multiples, up to 127, of a power of two for each 32.
-pub(super) fn byte_activations(count: usize, rng: &mut impl Rng) -> Vec<f32> {
+pub(crate) fn byte_activations(count: usize, rng: &mut impl Rng) -> Vec<f32> {
     let mut x = Vec::with_capacity(count);
     while x.len() < count {
         let scale = 2_f32.powi(rng.random_range(-6..2));
@@ -128,7 +128,7 @@ pub(super) fn byte_activations(count: usize, rng: &mut impl Rng) -> Vec<f32> {
 }
 
 /// `[tokens, rows]` of (product, sum of the magnitudes of its terms).
-pub(super) fn reference(
+pub(crate) fn reference(
     matrix: &Matrix,
     x: &[f32],
     tokens: usize,

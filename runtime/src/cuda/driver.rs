@@ -8,11 +8,8 @@ use std::sync::{Arc, Mutex};
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use super::launch::Function;
-use crate::device::{ComputeDtype, DeviceError};
+use crate::device::{ComputeDtype, DeviceError, GpuInfo, NEEDS};
 use crate::kernels::DeviceFacts;
-
-/// The CUDA version whose compiler makes the kernels, and the first driver that takes them.
-const NEEDED: (c_int, &str, &str) = (13_000, "13.0", "580");
 
 /// Fails with what the driver says.
 pub(super) fn check(call: &'static str, result: CUresult) -> Result<(), DeviceError> {
@@ -37,7 +34,9 @@ pub(super) fn check(call: &'static str, result: CUresult) -> Result<(), DeviceEr
 fn init() -> Result<(), DeviceError> {
     // SAFETY: looks for the library and loads it.
     if !unsafe { sys::is_culib_present() } {
-        return Err(DeviceError::NoDriver { driver: NEEDED.2 });
+        return Err(DeviceError::NoDriver {
+            driver: NEEDS.driver,
+        });
     }
     // SAFETY: no other requirement than the library.
     let started = unsafe { sys::cuInit(0) };
@@ -45,62 +44,53 @@ fn init() -> Result<(), DeviceError> {
         return Err(DeviceError::NoDevice { index: 0, count: 0 });
     }
     check("cuInit", started)?;
-    let mut version = 0;
-    // SAFETY: `version` is a valid place.
-    check("cuDriverGetVersion", unsafe {
-        sys::cuDriverGetVersion(&raw mut version)
-    })?;
-    if version < NEEDED.0 {
-        let found = format!("{}.{}", version / 1000, version % 1000 / 10);
+    let version = version()?;
+    if version < NEEDS.cuda {
         return Err(DeviceError::OldDriver {
-            found,
-            needed: NEEDED.1,
-            driver: NEEDED.2,
+            found: format!("{}.{}", version.0, version.1),
+            needed: format!("{}.{}", NEEDS.cuda.0, NEEDS.cuda.1),
+            driver: NEEDS.driver,
         });
     }
     Ok(())
 }
 
-/// A GPU of this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceInfo {
-    /// Its number.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Compute capability.
-    pub compute_capability: (u32, u32),
-    /// Bytes of memory.
-    pub memory: u64,
-    /// The newest CUDA version that the driver supports: (13, 0).
-    pub driver_cuda: (u32, u32),
+/// The newest CUDA version that the driver supports.
+fn version() -> Result<(u32, u32), DeviceError> {
+    let mut version = 0;
+    // SAFETY: a valid place, a loaded driver.
+    check("cuDriverGetVersion", unsafe {
+        sys::cuDriverGetVersion(&raw mut version)
+    })?;
+    let version = version.unsigned_abs();
+    Ok((version / 1000, version % 1000 / 10))
+}
+
+fn count() -> Result<usize, DeviceError> {
+    let mut count = 0;
+    // SAFETY: a valid place, an initialized driver.
+    check("cuDeviceGetCount", unsafe {
+        sys::cuDeviceGetCount(&raw mut count)
+    })?;
+    Ok(count.unsigned_abs() as usize)
 }
 
 /// The GPUs of this machine, as the driver lists them.
 ///
 /// # Errors
 /// If there is no driver, or one too old.
-pub fn devices() -> Result<Vec<DeviceInfo>, DeviceError> {
+pub fn devices() -> Result<Vec<GpuInfo>, DeviceError> {
     init()?;
-    let (mut count, mut version) = (0, 0);
-    // SAFETY: valid places, an initialized driver.
-    unsafe {
-        check("cuDeviceGetCount", sys::cuDeviceGetCount(&raw mut count))?;
-        check(
-            "cuDriverGetVersion",
-            sys::cuDriverGetVersion(&raw mut version),
-        )?;
-    }
-    let version = version.unsigned_abs();
-    (0..count)
-        .map(|ordinal| {
-            let device = Device::get(ordinal)?;
-            Ok(DeviceInfo {
-                index: ordinal.unsigned_abs() as usize,
+    let driver_cuda = version()?;
+    (0..count()?)
+        .map(|index| {
+            let device = Device::get(index)?;
+            Ok(GpuInfo {
+                index,
                 name: device.name()?,
                 compute_capability: device.compute_capability()?,
                 memory: device.memory()?,
-                driver_cuda: (version / 1000, version % 1000 / 10),
+                driver_cuda,
             })
         })
         .collect()
@@ -111,7 +101,10 @@ pub fn devices() -> Result<Vec<DeviceInfo>, DeviceError> {
 struct Device(sys::CUdevice);
 
 impl Device {
-    fn get(ordinal: c_int) -> Result<Self, DeviceError> {
+    fn get(index: usize) -> Result<Self, DeviceError> {
+        let count = count()?;
+        let ordinal = c_int::try_from(index).ok().filter(|_| index < count);
+        let ordinal = ordinal.ok_or(DeviceError::NoDevice { index, count })?;
         let mut device = 0;
         // SAFETY: a valid place, an initialized driver.
         check("cuDeviceGet", unsafe {
@@ -171,6 +164,7 @@ impl Device {
 
 /// An opened GPU: its context, one stream for all work, and the kernels.
 pub struct Gpu {
+    index: usize,
     device: Device,
     context: sys::CUcontext,
     pub(super) stream: sys::CUstream,
@@ -197,17 +191,10 @@ impl Gpu {
     /// If there is no driver or no such GPU, or one of them is too old.
     pub fn open(index: usize, dtype: ComputeDtype) -> Result<Arc<Self>, DeviceError> {
         init()?;
-        let mut count = 0;
-        // SAFETY: a valid place, an initialized driver.
-        check("cuDeviceGetCount", unsafe {
-            sys::cuDeviceGetCount(&raw mut count)
-        })?;
-        let count = count.unsigned_abs() as usize;
-        let ordinal = c_int::try_from(index).ok().filter(|_| index < count);
-        let device = Device::get(ordinal.ok_or(DeviceError::NoDevice { index, count })?)?;
+        let device = Device::get(index)?;
         let (name, facts) = (device.name()?, device.facts()?);
         let (major, minor) = facts.compute_capability;
-        if major < 8 {
+        if (major, minor) < NEEDS.compute_capability {
             return Err(DeviceError::OldDevice { name, major, minor });
         }
         let mut context = std::ptr::null_mut();
@@ -216,6 +203,7 @@ impl Gpu {
             sys::cuDevicePrimaryCtxRetain(&raw mut context, device.0)
         })?;
         let mut gpu = Self {
+            index,
             device,
             context,
             stream: std::ptr::null_mut(),
@@ -243,6 +231,12 @@ impl Gpu {
         check("cuCtxSetCurrent", unsafe {
             sys::cuCtxSetCurrent(self.context)
         })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// Its name.

@@ -12,6 +12,9 @@ use super::tensor_map;
 use crate::device::DeviceError;
 use crate::kernels::{FATBINS, Launch};
 
+/// The generations that the kernels were compiled for, by commas.
+pub(crate) const ARCHS: &str = env!("INFERNO_BUILT_FOR");
+
 /// A kernel of a loaded module.
 #[derive(Clone, Copy)]
 pub(super) struct Function(sys::CUfunction);
@@ -25,9 +28,17 @@ impl Gpu {
         for (_, fatbin) in FATBINS {
             let mut module = std::ptr::null_mut();
             // SAFETY: the compiler's own fatbin, whole.
-            check("cuModuleLoadData", unsafe {
-                sys::cuModuleLoadData(&raw mut module, fatbin.as_ptr().cast())
-            })?;
+            let loaded = unsafe { sys::cuModuleLoadData(&raw mut module, fatbin.as_ptr().cast()) };
+            if loaded == CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU {
+                let (major, minor) = self.facts().compute_capability;
+                return Err(DeviceError::NoKernels {
+                    name: self.name().into(),
+                    major,
+                    minor,
+                    archs: ARCHS,
+                });
+            }
+            check("cuModuleLoadData", loaded)?;
             self.modules.push(module);
         }
         Ok(())

@@ -3,8 +3,6 @@
 mod experts;
 mod prefill;
 
-pub(crate) use prefill::SCRATCH;
-
 use std::sync::Arc;
 
 use super::Buffer;

@@ -6,6 +6,7 @@
 mod ahead;
 mod arena;
 mod cache;
+mod check;
 mod driver;
 mod fast;
 mod graph;
@@ -20,9 +21,9 @@ mod tensor_map;
 
 pub(crate) use ahead::greedy;
 pub(crate) use cache::DeviceCache;
-pub use driver::{DeviceInfo, Gpu, devices};
+pub use driver::{Gpu, devices};
 pub(crate) use graph::Graph;
-pub(crate) use lower::SCRATCH;
+pub(crate) use launch::ARCHS;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};

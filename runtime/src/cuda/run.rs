@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{DeviceCache, SlotRun, StepInputs};
 use super::lower::Lowering;
 use super::tape::{Op, Tape, TapeOp, Value};
-use super::{Buffer, Gpu, Graph};
+use super::{Buffer, Graph};
 use crate::Result;
 use crate::kernels::gemv::TakeBest;
 use crate::kernels::router::{Argmax, Next};
@@ -366,35 +366,6 @@ impl DeviceCache {
             sampled,
             rows,
             vocab,
-        }
-    }
-}
-
-impl Gpu {
-    /// Computes a sum on the device and reads it: whether driver, kernels and memory work together.
-    ///
-    /// # Errors
-    /// If one of them does not.
-    pub fn self_check(self: &Arc<Self>) -> Result<()> {
-        let [a, b] =
-            [[1.0_f32, 2.0], [3.0, 4.0]].map(|values| Buffer::of(self, &values, "a check"));
-        let (a, b) = (a?, b?);
-        self.launch(&[crate::kernels::elementwise::join(
-            a.ptr(),
-            b.ptr(),
-            -1.0,
-            b.ptr(),
-            2,
-        )])?;
-        let sum: Vec<f32> = b.read(0, 2)?;
-        if sum == [-2.0, -2.0] {
-            Ok(())
-        } else {
-            Err(crate::device::DeviceError::Driver {
-                call: "a kernel",
-                message: format!("1 - 3 and 2 - 4 are {sum:?}"),
-            }
-            .into())
         }
     }
 }

@@ -1,118 +1,9 @@
 //! Whether a model fits a device, before a byte of it is read.
 
-use super::EngineOptions;
+use super::{EngineOptions, MemoryNeed};
 use crate::Result;
 use crate::device::{Backend, DeviceChoice, DeviceError};
-#[cfg(any(test, feature = "cuda"))]
-use crate::kv_cache::BLOCK_SIZE;
 use crate::weights::Plan;
-#[cfg(feature = "cuda")]
-use crate::weights::{PlannedTensor, StoredDtype, WeightDtype};
-
-/// Prompt tokens of one forward pass.
-#[cfg(any(test, feature = "cuda"))]
-const CHUNK: usize = super::generate::PREFILL_CHUNK;
-
-/// Experts per token that the estimate counts with; the plan does not know the true number.
-#[cfg(feature = "cuda")]
-const EXPERTS_PER_TOKEN: usize = 8;
-
-/// Bytes that a model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Need {
-    /// Weights.
-    pub weights: u64,
-    /// Keys and values of one sequence as long as the context.
-    pub cache: u64,
-    /// Results of operations while a chunk of a prompt is computed, by estimate; 0 on the CPU.
-    pub workspace: u64,
-}
-
-impl Need {
-    /// What a model needs at a context length.
-    #[must_use]
-    pub fn of(plan: &Plan, context: usize, backend: &Backend) -> Self {
-        let weights = plan.weight_bytes();
-        match backend {
-            Backend::Cpu(_) => Self {
-                weights,
-                cache: plan.kv_bytes(context) as u64,
-                workspace: 0,
-            },
-            #[cfg(feature = "cuda")]
-            Backend::Cuda(gpu) => Self {
-                weights,
-                cache: gpu_cache(plan, context, gpu.dtype().bytes()),
-                workspace: workspace(plan, context),
-            },
-        }
-    }
-
-    /// All together.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.weights
-            .saturating_add(self.cache)
-            .saturating_add(self.workspace)
-    }
-}
-
-/// Keys and values on a GPU: a layer with a window has room for it and for a chunk of a prompt.
-#[cfg(any(test, feature = "cuda"))]
-fn gpu_cache(plan: &Plan, context: usize, bytes: usize) -> u64 {
-    let layer = |layer: &crate::weights::KvLayer| {
-        let reach = layer.window.into_iter().chain(layer.chunk).min();
-        let blocks = reach.map_or(usize::MAX, |reach| {
-            reach.saturating_add(CHUNK) / BLOCK_SIZE + 2
-        });
-        let blocks = blocks.min(context.div_ceil(BLOCK_SIZE)) as u64;
-        let row = (layer.heads * (layer.k_dim + layer.v_dim) * bytes) as u64;
-        blocks.saturating_mul(BLOCK_SIZE as u64).saturating_mul(row)
-    };
-    plan.kv.iter().map(layer).fold(0, u64::saturating_add)
-}
-
-/// The widest layer's results for a chunk, the residual stream and its neighbours, and one row of logits.
-#[cfg(feature = "cuda")]
-fn workspace(plan: &Plan, context: usize) -> u64 {
-    let (mut widest, mut vocab, mut experts) = (0, 0, 0);
-    for tensor in &plan.tensors {
-        match tensor.shape[..] {
-            [rows, cols] if rows > 4 * cols && rows > 16_384 => vocab = vocab.max(rows),
-            [rows, cols] => widest = widest.max(rows).max(cols),
-            [_, rows, cols, ..] => experts = experts.max(rows).max(cols),
-            _ => {}
-        }
-    }
-    // Weights that are no operands of tensor cores become them there, some rows at a time.
-    let is_operand =
-        |tensor: &PlannedTensor| match tensor.dtype.as_ref().and_then(StoredDtype::weight) {
-            Some(dtype) => matches!(
-                dtype,
-                WeightDtype::BF16 | WeightDtype::F16 | WeightDtype::Mxfp4
-            ),
-            None => true,
-        };
-    let converted = plan
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.shape.len() > 1 && !is_operand(tensor));
-    let converted = converted.map(|tensor| {
-        tensor
-            .shape
-            .iter()
-            .fold(2_usize, |bytes, dim| bytes.saturating_mul(*dim))
-    });
-    let scratch = converted.max().unwrap_or(0).min(crate::cuda::SCRATCH) as u64;
-    let each = 6_usize
-        .saturating_mul(widest)
-        .saturating_add(3 * EXPERTS_PER_TOKEN * experts);
-    let numbers = CHUNK
-        .min(context)
-        .saturating_mul(each)
-        .saturating_add(vocab);
-    (numbers as u64).saturating_mul(4).saturating_add(scratch)
-}
 
 /// The device that the options ask for, if the model fits it. `auto` takes the CPU where no GPU serves.
 ///
@@ -143,25 +34,21 @@ fn check(plan: &Plan, context: usize, backend: &Backend, limit: Option<u64>) -> 
     let Some(available) = limit.into_iter().chain(free).min() else {
         return Ok(());
     };
-    let fits = |context: usize| Need::of(plan, context, backend).total() <= available;
-    if fits(context) {
+    let need = MemoryNeed::of(plan, context, backend.into());
+    if need.total() <= available {
         return Ok(());
     }
-    let (mut most, mut beyond) = (0, context);
-    while beyond - most > 1 {
-        let middle = most + (beyond - most) / 2;
-        if fits(middle) {
-            most = middle
-        } else {
-            beyond = middle
+    let advice = match MemoryNeed::longest_context(plan, available, context, backend.into()) {
+        Some(longest) => format!("use --context {longest} or less"),
+        None => {
+            let elsewhere = match backend {
+                Backend::Cpu(_) => "",
+                #[cfg(feature = "cuda")]
+                Backend::Cuda(_) => ", or --device cpu",
+            };
+            format!("use a smaller or more strongly quantized model{elsewhere}")
         }
-    }
-    let advice = if most > 0 {
-        format!("use --context {most} or less")
-    } else {
-        "use a smaller or more strongly quantized model, or --device cpu".into()
     };
-    let need = Need::of(plan, context, backend);
     let [weights, cache, workspace] = [need.weights, need.cache, need.workspace].map(readable);
     Err(DeviceError::DoesNotFit {
         need: format!(
@@ -226,12 +113,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("smaller"), "{error}");
-    }
-
-    #[test]
-    fn a_window_keeps_what_it_sees_and_a_chunk() {
-        let row = 2 * 128 * 2;
-        assert_eq!(gpu_cache(&plan(), 8192, 2), row * (8192 + 22 * 32));
-        assert_eq!(gpu_cache(&plan(), 64, 2), row * 128);
     }
 }

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::device::Need;
-use super::{DEFAULT_CONTEXT, Engine, EngineOptions, LoadSummary};
+use super::{DEFAULT_CONTEXT, Engine, EngineOptions, LoadSummary, MemoryNeed};
 use crate::chat::harmony::Harmony;
 use crate::chat::{ChatError, ChatTemplate};
 use crate::config::Format;
@@ -109,7 +108,6 @@ fn context(asked: Option<usize>, made_for: Option<usize>) -> Result<usize> {
 }
 
 fn summary(plan: &Plan, context: usize, begin: Instant, backend: &Backend) -> LoadSummary {
-    let need = Need::of(plan, context, backend);
     let mut dtypes: Vec<(String, u64)> = Vec::new();
     for tensor in &plan.tensors {
         let Some(dtype) = &tensor.dtype else { continue };
@@ -124,10 +122,7 @@ fn summary(plan: &Plan, context: usize, begin: Instant, backend: &Backend) -> Lo
         architecture: plan.architecture,
         dtypes,
         parameters: plan.parameters(),
-        weight_bytes: need.weights,
-        cache_bytes: need.cache,
-        workspace_bytes: need.workspace,
-        context,
+        memory: MemoryNeed::of(plan, context, backend.into()),
         device: backend.to_string(),
         load_time: begin.elapsed(),
     }

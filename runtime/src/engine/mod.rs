@@ -45,7 +45,9 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::Plan;
 
 pub use generate::{Completion, Event, FinishReason, Timings};
-pub use memory::MemoryNeed;
+#[cfg(feature = "cuda")]
+pub(crate) use memory::GPU_SCRATCH;
+pub use memory::{MemoryNeed, MemoryOf};
 pub use report::{Report, ReportedTensor};
 pub use score::Perplexity;
 
@@ -91,15 +93,9 @@ pub struct LoadSummary {
     pub dtypes: Vec<(String, u64)>,
     /// Parameters (numbers in the weights).
     pub parameters: u64,
-    /// Bytes of the weights.
-    pub weight_bytes: u64,
-    /// Bytes of the KV cache at the context length.
-    pub cache_bytes: u64,
-    /// Bytes that the forward passes work with, by estimate; 0 where it is not estimated.
-    pub workspace_bytes: u64,
-    /// Context length in tokens.
-    pub context: usize,
-    /// Where it computes, for people: `CPU`, or the GPU's name and the type.
+    /// Memory of the device at the context length.
+    pub memory: MemoryNeed,
+    /// Where it computes, for people: `cpu (avx2)`, or `cuda:0 NVIDIA H100 80GB HBM3 (bf16)`.
     pub device: String,
     /// Time from opening the files to being ready.
     pub load_time: Duration,

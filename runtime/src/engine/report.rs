@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::{MemoryNeed, MemoryOf};
+use crate::device::ComputeDtype;
 use crate::nn::select;
 use crate::weights::{Checkpoint, Source};
 use crate::{Result, models};
@@ -17,12 +19,10 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// Parameters.
     pub parameters: u64,
-    /// Bytes of the weights.
-    pub weight_bytes: u64,
-    /// Context length that `cache_bytes` is for.
-    pub context: usize,
-    /// Bytes of the KV cache at that length.
-    pub cache_bytes: u64,
+    /// Memory that it needs on the CPU.
+    pub memory: MemoryNeed,
+    /// Memory that it needs on a GPU, with the type that is the default there.
+    pub gpu_memory: MemoryNeed,
     /// Every tensor that the model reads.
     pub tensors: Vec<ReportedTensor>,
     /// What keeps the checkpoint from loading; empty if nothing does.
@@ -60,9 +60,8 @@ impl Report {
             max_positions,
             settings: config.plain_settings(),
             parameters: plan.parameters(),
-            weight_bytes: plan.weight_bytes(),
-            context,
-            cache_bytes: plan.kv_bytes(context) as u64,
+            memory: MemoryNeed::of(&plan, context, MemoryOf::Cpu),
+            gpu_memory: MemoryNeed::of(&plan, context, MemoryOf::Gpu(ComputeDtype::default())),
             problems: plan.problems.iter().map(ToString::to_string).collect(),
             tensors: plan
                 .tensors

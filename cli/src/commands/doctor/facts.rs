@@ -17,7 +17,10 @@ pub(super) struct Facts {
     pub(super) kernels: Option<Vec<KernelCheck>>,
     pub(super) memory: Option<Memory>,
     pub(super) cache: Option<Cache>,
+    /// GPUs as the driver's management library tells them.
     pub(super) gpus: Option<Gpus>,
+    /// GPUs as this program would use them; `None` without the CUDA part.
+    pub(super) cuda: Option<Cuda>,
     pub(super) hub: Option<Hub>,
     pub(super) models: Option<Models>,
 }
@@ -26,8 +29,20 @@ pub(super) struct Facts {
 pub(super) struct Program {
     pub(super) version: &'static str,
     /// What it can compute on.
-    pub(super) backends: &'static [&'static str],
+    pub(super) backends: Vec<Backend>,
     pub(super) architectures: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Backend {
+    /// `cpu`, `cuda`.
+    pub(super) name: &'static str,
+    /// Generations of GPUs that there are kernels for: `90a`, `80-ptx`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) archs: Vec<&'static str>,
+    /// The oldest driver that serves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) driver: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -111,6 +126,68 @@ pub(super) struct Gpu {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Cuda {
+    /// The driver did not come back.
+    Silent,
+    Refused(Trouble),
+    Gpus(Vec<CudaGpu>),
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct CudaGpu {
+    /// The N of `--device cuda:N`.
+    pub(super) index: usize,
+    pub(super) name: String,
+    /// Compute capability: `9.0`.
+    pub(super) compute: String,
+    /// Bytes of memory.
+    pub(super) total: u64,
+    pub(super) check: Check,
+}
+
+/// What a GPU did when its kernels were to compute.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Check {
+    Computed {
+        kernels: Vec<KernelCheck>,
+        /// Bytes free for a model.
+        free: u64,
+        seconds: f64,
+    },
+    Failed(Trouble),
+    /// It did not come back.
+    Silent,
+}
+
+/// Why CUDA, or one GPU, does not serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Trouble {
+    NoDriver,
+    OldDriver {
+        /// The newest CUDA that it serves.
+        cuda: String,
+    },
+    NoGpu {
+        /// CUDA_VISIBLE_DEVICES.
+        visible: Option<String>,
+    },
+    OldGpu,
+    NoKernels {
+        /// What this program has.
+        archs: String,
+    },
+    OutOfMemory {
+        message: String,
+    },
+    Other {
+        message: String,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Hub {
     /// `None` when the settings make no sense.
     pub(super) endpoint: Option<String>,
@@ -179,4 +256,42 @@ pub(super) struct Fit {
     pub(super) needs: Vec<MemoryNeed>,
     /// The longest context that memory holds now; `None` if not even the weights fit.
     pub(super) longest: Option<usize>,
+    /// The same on the first GPU that serves.
+    pub(super) gpu: Option<GpuFit>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct GpuFit {
+    /// `cuda:0`
+    pub(super) device: String,
+    /// The type of keys, values and operands that this is for.
+    pub(super) dtype: &'static str,
+    /// Bytes free.
+    pub(super) free: u64,
+    /// At the lengths of [`Fit::needs`].
+    pub(super) needs: Vec<MemoryNeed>,
+    /// The longest context that the GPU holds now.
+    pub(super) longest: Option<usize>,
+}
+
+impl Cuda {
+    /// The first GPU that computes rightly, and its free bytes.
+    pub(super) fn first_sound(&self) -> Option<(usize, u64)> {
+        let Self::Gpus(gpus) = self else { return None };
+        gpus.iter().find_map(|gpu| match &gpu.check {
+            Check::Computed { kernels, free, .. } if kernels.iter().all(|one| one.sound) => {
+                Some((gpu.index, *free))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether a call of the driver is still on its way.
+    pub(super) fn is_stuck(&self) -> bool {
+        match self {
+            Self::Silent => true,
+            Self::Refused(_) => false,
+            Self::Gpus(gpus) => gpus.iter().any(|gpu| matches!(gpu.check, Check::Silent)),
+        }
+    }
 }

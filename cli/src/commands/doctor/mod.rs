@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use self::facts::Facts;
+use self::facts::{Cuda, Facts};
 use self::finding::{Finding, Level};
 use crate::args::DoctorArgs;
 use crate::printer::Printer;
@@ -41,9 +41,14 @@ pub(crate) fn run(args: &DoctorArgs, printer: &Printer) -> anyhow::Result<ExitCo
     } else {
         printer.data(&page::page(&facts, &findings))?;
     }
-    Ok(ExitCode::from(match verdict {
+    let code = match verdict {
         Level::Ok | Level::Note => 0,
         Level::Warning => 1,
         Level::Error => 2,
-    }))
+    };
+    // A thread that is stuck in the driver may hold a lock that the driver's own cleaning up at exit waits for.
+    if facts.cuda.as_ref().is_some_and(Cuda::is_stuck) {
+        signal_hook::low_level::exit(code.into());
+    }
+    Ok(ExitCode::from(code))
 }

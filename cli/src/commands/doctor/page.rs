@@ -1,6 +1,8 @@
 //! The verdict for people.
 
-use super::facts::{Facts, Fit, Memory, ModelState};
+use inferno_runtime::engine::MemoryNeed;
+
+use super::facts::{Backend, Facts, Fit, ModelState};
 use super::finding::{Finding, Level};
 use crate::printer::bytes;
 
@@ -9,7 +11,7 @@ pub(super) fn page(facts: &Facts, findings: &[Finding]) -> String {
     let mut text = format!(
         "inferno {} ({}), {} architectures\n\n",
         facts.program.version,
-        facts.program.backends.join(", "),
+        backends(facts),
         facts.program.architectures
     );
     for finding in findings {
@@ -35,7 +37,20 @@ pub(super) fn page(facts: &Facts, findings: &[Finding]) -> String {
     text
 }
 
-/// `name  architecture  weights  4096: 1.2 GB  32768: 3.4 GB (too much)`
+/// `cpu, cuda 80 86 89 90a 80-ptx`
+fn backends(facts: &Facts) -> String {
+    let one = |backend: &Backend| {
+        let words: Vec<&str> = [backend.name]
+            .into_iter()
+            .chain(backend.archs.iter().copied())
+            .collect();
+        words.join(" ")
+    };
+    let all: Vec<String> = facts.program.backends.iter().map(one).collect();
+    all.join(", ")
+}
+
+/// `name  4096 tokens: 1.2 GB, 32768 tokens: 3.4 GB (too much)`, then the same on the GPU.
 fn models(facts: &Facts) -> String {
     let sound: Vec<(&str, &Fit)> = facts
         .models
@@ -49,25 +64,31 @@ fn models(facts: &Facts) -> String {
     if sound.is_empty() {
         return String::new();
     }
-    let width = sound.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let mut text = String::from("\nmemory by length of context\n");
+    let available = facts.memory.as_ref().map(|memory| memory.available);
+    let mut rows: Vec<(String, String)> = Vec::new();
     for (name, fit) in sound {
-        let needs: Vec<String> = fit
-            .needs
-            .iter()
-            .map(|need| {
-                let verdict = verdict(need.total(), facts.memory.as_ref());
-                format!("{} tokens: {}{verdict}", need.context, bytes(need.total()))
-            })
-            .collect();
-        text.push_str(&format!("  {name:<width$}  {}\n", needs.join(", ")));
+        rows.push((name.to_string(), needs(&fit.needs, available)));
+        if let Some(gpu) = &fit.gpu {
+            let on_gpu = format!("  on {} ({})", gpu.device, gpu.dtype);
+            rows.push((on_gpu, needs(&gpu.needs, Some(gpu.free))));
+        }
+    }
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::from("\nmemory by length of context\n");
+    for (name, needs) in rows {
+        text.push_str(&format!("  {name:<width$}  {needs}\n"));
     }
     text
 }
 
-fn verdict(bytes: u64, memory: Option<&Memory>) -> &'static str {
-    match memory {
-        Some(memory) if bytes > memory.available => " (too much)",
-        _ => "",
-    }
+fn needs(needs: &[MemoryNeed], available: Option<u64>) -> String {
+    let one = |need: &MemoryNeed| {
+        let verdict = match available {
+            Some(available) if need.total() > available => " (too much)",
+            _ => "",
+        };
+        format!("{} tokens: {}{verdict}", need.context, bytes(need.total()))
+    };
+    let all: Vec<String> = needs.iter().map(one).collect();
+    all.join(", ")
 }

@@ -189,8 +189,8 @@ impl Session {
             totals.cached_tokens,
             self.engine.cached_tokens(),
             self.engine.context(),
-            bytes(summary.weight_bytes),
-            bytes(summary.cache_bytes),
+            bytes(summary.memory.weights),
+            bytes(summary.memory.cache),
         ));
     }
 }

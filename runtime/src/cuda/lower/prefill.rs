@@ -22,7 +22,7 @@ use crate::weights::WeightDtype;
 const FEW: usize = 8;
 
 /// Bytes of the scratch in which weights of other types become halves, some rows after the other.
-pub(crate) const SCRATCH: usize = 256 << 20;
+pub(crate) const SCRATCH: usize = crate::engine::GPU_SCRATCH;
 
 /// Rows of a part of a projection: those of gate, or of up.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 //! own answer, never the others.
 
 mod cache;
+mod cuda;
 mod gpu;
 mod hub;
 mod models;
@@ -11,9 +12,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use inferno_runtime::cpu;
+use inferno_runtime::device::{NEEDS, cuda_archs};
 use inferno_runtime::models::ARCHITECTURES;
 
-use super::facts::{Facts, Program};
+use super::facts::{Backend, Cuda, Facts, Program};
 use crate::printer::Printer;
 
 /// For what the machine itself knows.
@@ -32,7 +34,10 @@ pub(super) fn facts(deep: bool, printer: &Printer) -> anyhow::Result<Facts> {
     let cache = Asked::new(LOCAL, cache::look);
     let gpus = Asked::new(LOCAL, || Some(gpu::look()));
     let hub = Asked::new(HUB, || Some(hub::look()));
-    let models = Asked::new(MODELS, || Some(models::look()));
+    // It keeps its own time. What it finds free on a GPU is what models are measured by.
+    let cuda = cuda::look();
+    let gpu = cuda.as_ref().and_then(Cuda::first_sound);
+    let models = Asked::new(MODELS, move || Some(models::look(gpu)));
     let mut models = models.answer();
     if let (true, Some(models)) = (deep, &mut models) {
         models.repositories = models::verify(printer)?;
@@ -41,7 +46,7 @@ pub(super) fn facts(deep: bool, printer: &Printer) -> anyhow::Result<Facts> {
     Ok(Facts {
         program: Program {
             version: env!("CARGO_PKG_VERSION"),
-            backends: &["cpu"],
+            backends: backends(),
             architectures: ARCHITECTURES.len(),
         },
         system: system::system(),
@@ -50,9 +55,26 @@ pub(super) fn facts(deep: bool, printer: &Printer) -> anyhow::Result<Facts> {
         memory: memory.answer(),
         cache: cache.answer(),
         gpus: gpus.answer(),
+        cuda,
         hub: hub.answer(),
         models,
     })
+}
+
+/// What this program has been built with.
+fn backends() -> Vec<Backend> {
+    let cpu = Backend {
+        name: "cpu",
+        archs: Vec::new(),
+        driver: None,
+    };
+    let archs = cuda_archs();
+    let cuda = (!archs.is_empty()).then_some(Backend {
+        name: "cuda",
+        archs,
+        driver: Some(NEEDS.driver),
+    });
+    [Some(cpu), cuda].into_iter().flatten().collect()
 }
 
 /// A question on its way.

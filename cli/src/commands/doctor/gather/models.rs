@@ -2,27 +2,28 @@
 
 use std::path::Path;
 
-use inferno_runtime::engine::{DEFAULT_CONTEXT, MemoryNeed};
+use inferno_runtime::device::ComputeDtype;
+use inferno_runtime::engine::{DEFAULT_CONTEXT, MemoryNeed, MemoryOf};
 use inferno_runtime::hub::{self, Cancel, Installed, Verification};
 use inferno_runtime::models::ARCHITECTURES;
 use inferno_runtime::nn::select;
 use inferno_runtime::weights::{Checkpoint, Source};
 
 use super::system;
-use crate::commands::doctor::facts::{Fit, Model, ModelState, Models};
+use crate::commands::doctor::facts::{Fit, GpuFit, Model, ModelState, Models};
 use crate::printer::Printer;
 
 /// Context lengths that people ask about, beside the model's own.
 const ASKED: [usize; 2] = [4096, 32768];
 
-/// Looks at every repository; reads headers and links.
-pub(super) fn look() -> Models {
+/// Looks at every repository; reads headers and links. `gpu` is the number of the GPU to measure them by, and its free bytes.
+pub(super) fn look(gpu: Option<(usize, u64)>) -> Models {
     let memory = system::memory().map_or(u64::MAX, |memory| memory.available);
     let repositories = hub::repositories();
     let state = |installed: &Installed| Model {
         name: installed.name.clone(),
         state: if installed.is_complete() {
-            state(&installed.path, memory)
+            state(&installed.path, memory, gpu)
         } else {
             ModelState::Incomplete
         },
@@ -50,7 +51,7 @@ pub(super) fn verify(printer: &Printer) -> anyhow::Result<Vec<Verification>> {
 }
 
 /// Reads headers only: sizes, links and every tensor's place are checked, the numbers are not.
-fn state(path: &Path, memory: u64) -> ModelState {
+fn state(path: &Path, memory: u64, gpu: Option<(usize, u64)>) -> ModelState {
     let checkpoint = match Checkpoint::open(path) {
         Ok(checkpoint) => checkpoint,
         Err(error) => return damaged([error]),
@@ -74,16 +75,26 @@ fn state(path: &Path, memory: u64) -> ModelState {
         Ok(positions) => positions.unwrap_or(DEFAULT_CONTEXT),
         Err(error) => return unknown(error),
     };
-    let lengths = ASKED
-        .into_iter()
-        .filter(|length| *length < full)
-        .chain([full]);
+    let needs = |of: MemoryOf| {
+        let asked = ASKED.into_iter().filter(|length| *length < full);
+        asked
+            .chain([full])
+            .map(|length| MemoryNeed::of(&plan, length, of))
+            .collect()
+    };
+    let dtype = ComputeDtype::default();
+    let on_gpu = MemoryOf::Gpu(dtype);
     ModelState::Sound(Fit {
         architecture: architecture.name,
-        needs: lengths
-            .map(|length| MemoryNeed::of(&plan, length))
-            .collect(),
-        longest: MemoryNeed::longest_context(&plan, memory, full),
+        needs: needs(MemoryOf::Cpu),
+        longest: MemoryNeed::longest_context(&plan, memory, full, MemoryOf::Cpu),
+        gpu: gpu.map(|(index, free)| GpuFit {
+            device: format!("cuda:{index}"),
+            dtype: dtype.name(),
+            free,
+            needs: needs(on_gpu),
+            longest: MemoryNeed::longest_context(&plan, free, full, on_gpu),
+        }),
     })
 }
 

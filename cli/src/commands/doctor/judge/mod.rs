@@ -1,17 +1,19 @@
 //! From facts to findings. Pure: the same facts always give the same verdict.
 
+mod gpu;
 mod models;
 #[cfg(test)]
 mod tests;
 
-use crate::commands::doctor::facts::{
-    Cache, CacheState, Cpu, Facts, Gpus, Hub, Memory, TokenState,
-};
+use crate::commands::doctor::facts::{Cache, CacheState, Cpu, Facts, Hub, Memory, TokenState};
 use crate::commands::doctor::finding::Finding;
 use crate::printer::bytes;
 
 /// Less free space than this holds no model worth the name.
 const LITTLE_SPACE: u64 = 2_000_000_000;
+
+/// What to do about what should never be.
+const REPORT: &str = "please report this with the output of inferno doctor --json";
 
 /// Every finding, in the order of the facts.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -19,7 +21,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.push(kernels(facts));
     findings.push(memory(facts.memory.as_ref()));
     findings.extend(cache(facts.cache.as_ref()));
-    findings.push(gpus(facts));
+    findings.extend(gpu::judge(facts));
     findings.extend(hub(facts.hub.as_ref()));
     findings.extend(models::judge(facts));
     findings
@@ -73,12 +75,11 @@ fn cpu(cpu: &Cpu) -> Finding {
 }
 
 fn kernels(facts: &Facts) -> Finding {
-    let report = "please report this with the output of inferno doctor --json";
     let Some(checks) = &facts.kernels else {
         return Finding::error(
             "kernels",
             "the self-test of the kernels gave no answer",
-            report,
+            REPORT,
         );
     };
     let bad: Vec<String> = checks
@@ -105,7 +106,7 @@ fn kernels(facts: &Facts) -> Finding {
         "kernels",
         format!("wrong results on this processor: {}", bad.join(", ")),
         format!(
-            "answers cannot be trusted; is the processor overclocked or its memory bad? Else {report}"
+            "answers cannot be trusted; is the processor overclocked or its memory bad? Else {REPORT}"
         ),
     )
 }
@@ -170,68 +171,6 @@ fn cache(cache: Option<&Cache>) -> Vec<Finding> {
         )
     });
     [Some(state), little].into_iter().flatten().collect()
-}
-
-fn gpus(facts: &Facts) -> Finding {
-    let Some(gpus) = &facts.gpus else {
-        return Finding::warning(
-            "gpu",
-            "the NVIDIA driver does not answer",
-            "does nvidia-smi hang as well? Then reload the driver or reboot",
-        );
-    };
-    if gpus.devices.is_empty() {
-        return no_gpu(gpus);
-    }
-    let list: Vec<String> = gpus
-        .devices
-        .iter()
-        .map(|gpu| {
-            let compute = gpu.compute.as_ref().map_or(String::new(), |compute| {
-                format!("compute capability {compute}, ")
-            });
-            format!(
-                "{} ({compute}{} free of {})",
-                gpu.name,
-                bytes(gpu.free),
-                bytes(gpu.total)
-            )
-        })
-        .collect();
-    let version = |what: &str, version: &Option<String>| {
-        version
-            .as_ref()
-            .map_or(String::new(), |version| format!("; {what} {version}"))
-    };
-    let what = format!(
-        "{}{}{}",
-        list.join(", "),
-        version("driver", &gpus.driver),
-        version("CUDA", &gpus.cuda)
-    );
-    Finding::note(
-        "gpu",
-        format!("{what}; this program computes on the CPU alone"),
-        "there is no GPU backend in this version",
-    )
-}
-
-fn no_gpu(gpus: &Gpus) -> Finding {
-    let problem = gpus
-        .problem
-        .as_deref()
-        .unwrap_or("the driver knows of no device");
-    if gpus.on_bus > 0 {
-        return Finding::warning(
-            "gpu",
-            format!(
-                "{} NVIDIA card(s) on the bus, but no driver to use them: {problem}",
-                gpus.on_bus
-            ),
-            "install NVIDIA's driver (in a container: start it with --gpus all); until then models run on the CPU",
-        );
-    }
-    Finding::ok("gpu", format!("none ({problem}); models run on the CPU"))
 }
 
 fn hub(hub: Option<&Hub>) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use inferno_runtime::hub::Verification;
 
-use crate::commands::doctor::facts::{Facts, Fit, Memory, Model, ModelState};
+use crate::commands::doctor::facts::{Facts, Fit, GpuFit, Memory, Model, ModelState};
 use crate::commands::doctor::finding::Finding;
 use crate::printer::bytes;
 
@@ -80,34 +80,66 @@ fn model(model: &Model, memory: Option<&Memory>) -> Option<Finding> {
 }
 
 fn fits(name: &str, fit: &Fit, memory: Option<&Memory>) -> Finding {
+    let gpu = fit.gpu.as_ref().map_or(String::new(), on_gpu);
     let (Some(full), Some(memory)) = (fit.needs.last(), memory) else {
-        return Finding::ok("models", format!("{name}: {}", fit.architecture));
+        return Finding::ok("models", format!("{name}: {}{gpu}", fit.architecture));
     };
     let available = bytes(memory.available);
-    match fit.longest {
-        None => Finding::warning(
+    // What a GPU holds need not fit the machine's memory.
+    let elsewhere = fit.gpu.as_ref().filter(|gpu| {
+        gpu.longest
+            .is_some_and(|longest| longest >= SHORT_CONTEXT.min(full.context))
+    });
+    match (fit.longest, elsewhere) {
+        (None, Some(_)) => Finding::ok(
+            "models",
+            format!("{name} does not fit the {available} of memory free{gpu}"),
+        ),
+        (None, None) => Finding::warning(
             "models",
             format!(
-                "{name} does not fit: {} of weights, {available} of memory free",
+                "{name} does not fit: {} of weights, {available} of memory free{gpu}",
                 bytes(full.weights)
             ),
             "end other programs, or take a smaller or more strongly quantized model",
         ),
-        Some(longest) if longest < SHORT_CONTEXT.min(full.context) => Finding::warning(
-            "models",
-            format!("{name} fits only up to {longest} tokens of context into the {available} free"),
-            format!("end other programs, or start it with --context {longest}"),
-        ),
-        Some(longest) if longest < full.context => Finding::ok(
+        (Some(longest), None) if longest < SHORT_CONTEXT.min(full.context) => Finding::warning(
             "models",
             format!(
-                "{name} fits up to {longest} of its {} tokens of context",
+                "{name} fits only up to {longest} tokens of context into the {available} free{gpu}"
+            ),
+            format!("end other programs, or start it with --context {longest}"),
+        ),
+        (Some(longest), _) if longest < full.context => Finding::ok(
+            "models",
+            format!(
+                "{name} fits up to {longest} of its {} tokens of context{gpu}",
                 full.context
             ),
         ),
-        Some(_) => Finding::ok(
+        (Some(_), _) => Finding::ok(
             "models",
-            format!("{name} fits at its full {} tokens", full.context),
+            format!("{name} fits at its full {} tokens{gpu}", full.context),
         ),
+    }
+}
+
+/// `; on cuda:0 (bf16) up to 32768 of them`
+fn on_gpu(fit: &GpuFit) -> String {
+    let GpuFit { device, dtype, .. } = fit;
+    let full = fit.needs.last().map_or(0, |need| need.context);
+    match fit.longest {
+        None => {
+            let weights = fit.needs.last().map_or(0, |need| need.weights);
+            format!(
+                "; not on {device}: {} of weights, {} free",
+                bytes(weights),
+                bytes(fit.free)
+            )
+        }
+        Some(longest) if longest < full => {
+            format!("; on {device} ({dtype}) up to {longest} of {full}")
+        }
+        Some(_) => format!("; on {device} ({dtype}) at all {full}"),
     }
 }

@@ -1,3 +1,5 @@
+mod gpu;
+
 use inferno_runtime::cpu::KernelCheck;
 use inferno_runtime::engine::MemoryNeed;
 
@@ -10,7 +12,11 @@ fn healthy() -> Facts {
     Facts {
         program: Program {
             version: "1.2.3",
-            backends: &["cpu"],
+            backends: vec![Backend {
+                name: "cpu",
+                archs: Vec::new(),
+                driver: None,
+            }],
             architectures: 10,
         },
         system: System {
@@ -37,6 +43,7 @@ fn healthy() -> Facts {
             problem: Some("no library".into()),
             ..Gpus::default()
         }),
+        cuda: None,
         hub: Some(hub(Ok(Reached {
             seconds: 0.1,
             token: TokenState::None,
@@ -92,16 +99,8 @@ fn sound(weights: u64, longest: Option<usize>) -> Model {
             architecture: "llama",
             needs: vec![need(4096), need(8192)],
             longest,
+            gpu: None,
         }),
-    }
-}
-
-fn gpu() -> Gpu {
-    Gpu {
-        name: "A GPU".into(),
-        compute: Some("9.0".into()),
-        total: 80_000_000_000,
-        free: 79_000_000_000,
     }
 }
 
@@ -215,42 +214,6 @@ fn the_cache_folder_is_judged_by_its_state() {
         ..cache(CacheState::Writable)
     });
     assert_bad(&full, Level::Warning, "cache", &["1.0 MB", "inferno rm"]);
-}
-
-#[test]
-fn a_card_without_a_driver_is_a_warning_and_no_card_is_fine() {
-    let mut facts = healthy();
-    facts.gpus = Some(Gpus {
-        problem: Some("no library".into()),
-        on_bus: 2,
-        ..Gpus::default()
-    });
-    assert_bad(&facts, Level::Warning, "gpu", &["2 NVIDIA", "driver"]);
-}
-
-#[test]
-fn a_gpu_is_named_with_its_memory() {
-    let mut facts = healthy();
-    facts.gpus = Some(Gpus {
-        driver: Some("580.1".into()),
-        cuda: Some("13.0".into()),
-        devices: vec![gpu()],
-        ..Gpus::default()
-    });
-    let findings = judge(&facts);
-    let finding = findings
-        .iter()
-        .find(|finding| finding.topic == "gpu")
-        .unwrap();
-    for word in [
-        "A GPU",
-        "9.0",
-        "79.0 GB free of 80.0 GB",
-        "580.1",
-        "CUDA 13.0",
-    ] {
-        assert!(finding.what.contains(word), "{finding:?}");
-    }
 }
 
 #[test]
