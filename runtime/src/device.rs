@@ -27,6 +27,13 @@ pub struct Needs {
     pub compute_capability: (u32, u32),
 }
 
+/// Prompt tokens of one forward pass on the CPU: large enough for full speed, small enough to notice a cancel and to bound
+/// memory.
+pub(crate) const CPU_PREFILL_CHUNK: usize = 512;
+
+/// The same on a GPU, where a pass reads all weights of a mixture of experts and fills its tensor cores with many tokens only.
+pub(crate) const GPU_PREFILL_CHUNK: usize = 2048;
+
 /// The device that a user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -246,6 +253,16 @@ impl From<Precision> for Backend {
 }
 
 impl Backend {
+    /// Tokens of a prompt that one forward pass takes best.
+    #[must_use]
+    pub const fn prefill_chunk(&self) -> usize {
+        match self {
+            Self::Cpu(_) => CPU_PREFILL_CHUNK,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => GPU_PREFILL_CHUNK,
+        }
+    }
+
     /// The device that a user asks for; `precision` is the CPU's, `dtype` the GPU's.
     ///
     /// # Errors

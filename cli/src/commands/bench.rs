@@ -19,9 +19,6 @@ use crate::args::BenchArgs;
 use crate::model;
 use crate::printer::{Printer, bytes, count};
 
-/// Prompt tokens of one forward pass, as the engine has them.
-const CHUNK: usize = 512;
-
 #[derive(Serialize)]
 struct Results {
     architecture: &'static str,
@@ -62,7 +59,13 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     let mut best: Option<(Duration, Vec<Duration>)> = None;
     for round in 1..=args.rounds {
         let sequence = cache.open(prompt + answer)?;
-        let measured = once(&*model, &mut cache, sequence, prompt, answer)?;
+        let measured = once(
+            &*model,
+            &mut cache,
+            sequence,
+            (prompt, backend.prefill_chunk()),
+            answer,
+        )?;
         cache.close(sequence);
         printer.aside(&format!(
             "round {round}/{}: first token after {:.3} s, decode {:.1} tokens/s",
@@ -130,20 +133,20 @@ fn random(
     Ok((model, plan, backend))
 }
 
-/// Prefill, then token by token: the time to the first token, and that of each further one.
+/// Prefill in chunks, then token by token: the time to the first token, and that of each further one.
 fn once(
     model: &dyn Model,
     cache: &mut KvCache,
     sequence: SequenceId,
-    prompt: usize,
+    (prompt, chunk): (usize, usize),
     answer: usize,
 ) -> anyhow::Result<(Duration, Vec<Duration>)> {
     let begin = Instant::now();
     // Small ids exist in every vocabulary.
     let ids: Vec<u32> = (0..prompt as u32).map(|i| i * 7 % 31).collect();
     let mut next = 0;
-    for chunk in ids.chunks(CHUNK) {
-        next = step(model, cache, sequence, chunk)?;
+    for tokens in ids.chunks(chunk) {
+        next = step(model, cache, sequence, tokens)?;
     }
     let first = begin.elapsed();
     let mut steps = Vec::with_capacity(answer);

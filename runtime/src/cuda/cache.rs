@@ -6,6 +6,7 @@ use super::ahead::Ahead;
 use super::fast::COUNTERS;
 use super::{Buffer, Gpu, Replay};
 use crate::Result;
+use crate::device::GPU_PREFILL_CHUNK;
 use crate::kernels::DevicePtr;
 use crate::kernels::attention::{Angles, KvArg};
 use crate::kernels::decode::MOST_TOKENS;
@@ -13,8 +14,6 @@ use crate::kv_cache::{BLOCK_SIZE, KvCache, Place, Pool, Sequence};
 use crate::nn::Frequencies;
 use crate::weights::KvLayer;
 
-/// Tokens that a window layer's first blocks have room for beside the window: a chunk of a prompt.
-const CHUNK: usize = 512;
 /// Rooms of the inputs when a cache is placed.
 const FIRST_TOKENS: usize = 512;
 const FIRST_SLOTS: usize = 4;
@@ -160,7 +159,7 @@ impl KvCache {
 fn first_blocks(pool: &Pool) -> usize {
     let reach = pool.reach.window.into_iter().chain(pool.reach.chunk).min();
     let needed = reach.map_or(usize::MAX, |reach| {
-        reach.saturating_add(CHUNK) / BLOCK_SIZE + 2
+        reach.saturating_add(GPU_PREFILL_CHUNK) / BLOCK_SIZE + 2
     });
     needed.min(pool.limit())
 }

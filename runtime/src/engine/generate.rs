@@ -14,9 +14,6 @@ use crate::nn::{Logits, Run, Want, forward, next_token};
 use crate::prompt::PromptError;
 use crate::sampling::{Sampled, Sampler, SamplingParams};
 
-/// Prompt tokens of one forward pass: large enough for full speed, small enough to notice a cancel and to bound memory.
-pub(super) const PREFILL_CHUNK: usize = 512;
-
 /// What happens while an answer is made. The callback ends it with [`ControlFlow::Break`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -281,7 +278,7 @@ impl Engine {
             {
                 return Ok(None);
             }
-            let end = prompt.len().min(done + PREFILL_CHUNK);
+            let end = prompt.len().min(done + self.prefill_chunk);
             let last = end == prompt.len();
             let begin = Instant::now();
             let logits = self.run(

@@ -73,6 +73,7 @@ impl Engine {
             harmony,
             defaults: params,
             context,
+            prefill_chunk: backend.prefill_chunk(),
             held: None,
             summary,
         })

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::generate::PREFILL_CHUNK;
-use crate::device::{Backend, ComputeDtype};
+use crate::device::{Backend, CPU_PREFILL_CHUNK, ComputeDtype, GPU_PREFILL_CHUNK};
 use crate::kv_cache::BLOCK_SIZE;
 use crate::weights::{KvLayer, Plan, PlannedTensor, StoredDtype, WeightDtype};
 
@@ -115,7 +114,7 @@ fn cpu_workspace(plan: &Plan, context: usize) -> u64 {
         .filter(|rows| *rows < vocabulary)
         .max()
         .unwrap_or(0);
-    let tokens = PREFILL_CHUNK.min(context) as u64;
+    let tokens = CPU_PREFILL_CHUNK.min(context) as u64;
     let floats = tokens
         .saturating_mul(LIVE_ROWS)
         .saturating_mul(widest)
@@ -130,7 +129,7 @@ fn gpu_cache(plan: &Plan, context: usize, bytes: usize) -> u64 {
     let layer = |layer: &KvLayer| {
         let reach = layer.window.into_iter().chain(layer.chunk).min();
         let blocks = reach.map_or(usize::MAX, |reach| {
-            reach.saturating_add(PREFILL_CHUNK) / BLOCK_SIZE + 2
+            reach.saturating_add(GPU_PREFILL_CHUNK) / BLOCK_SIZE + 2
         });
         let blocks = blocks.min(context.div_ceil(BLOCK_SIZE)) as u64;
         let row = (layer.heads * (layer.k_dim + layer.v_dim) * bytes) as u64;
@@ -173,7 +172,7 @@ fn gpu_workspace(plan: &Plan, context: usize) -> u64 {
     let each = 6_usize
         .saturating_mul(widest)
         .saturating_add(3 * EXPERTS_PER_TOKEN * experts);
-    let numbers = PREFILL_CHUNK
+    let numbers = GPU_PREFILL_CHUNK
         .min(context)
         .saturating_mul(each)
         .saturating_add(vocab);

@@ -112,6 +112,8 @@ pub struct Engine {
     harmony: Option<Harmony>,
     defaults: SamplingParams,
     context: usize,
+    /// Prompt tokens of one forward pass.
+    prefill_chunk: usize,
     held: Option<Held>,
     summary: LoadSummary,
 }
