@@ -64,7 +64,11 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     let_next_begin();
     wait_for_predecessor();
     float factor[TOKENS];
-    stage<F, TOKENS, UNITS>(p.in, p.tokens, shared, scratch, factor);
+    if constexpr (FIXED) {
+        factor[0] = stage_fixed<F, UNITS, WARPS>(p.in, shared, scratch);
+    } else {
+        stage<F, TOKENS>(p.in, p.tokens, shared, scratch, factor);
+    }
 
     unsigned long long best[TOKENS] = {};
     unsigned turn = 0;

@@ -429,9 +429,9 @@ __device__ __forceinline__ void stage_halves(const __half* x, const Staged& to, 
 }
 
 // All tokens; factor[t] is what a product with token t still lacks.
-template <class F, int TOKENS, int UNITS = 0>
+template <class F, int TOKENS>
 __device__ __forceinline__ void stage(const Input& in, uint32_t tokens, void* shared, float* scratch, float (&factor)[TOKENS]) {
-    const unsigned units = UNITS ? UNITS : in.k / 32;
+    const unsigned units = in.k / 32;
     float sums[TOKENS] = {};
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) {
@@ -446,6 +446,57 @@ __device__ __forceinline__ void stage(const Input& in, uint32_t tokens, void* sh
     block_sums_once(sums, scratch);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) factor[t] = rsqrtf(sums[t] / in.k + in.eps);
+}
+
+// One token's activations where width and block are known: nothing diverges.
+template <class F, int UNITS, int WARPS, bool NORM>
+__device__ __forceinline__ float stage_held(const Input& in, const Staged& to) {
+    constexpr int CHUNKS = 4 * UNITS, THREADS = 32 * WARPS, HELD = ceil_div(CHUNKS, THREADS), BATCH = NORM ? 2 : 4;
+    float sum = 0.0f;
+#pragma unroll
+    for (int first = 0; first < HELD; first += BATCH) {
+        float4 a[BATCH][2], w[BATCH][2];
+#pragma unroll
+        for (int n = 0; n < BATCH && first + n < HELD; n++) {
+            const unsigned i = threadIdx.x + (first + n) * THREADS;
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                a[n][j] = i < CHUNKS ? load_activations(in.x, 2 * i + j) : make_float4(0, 0, 0, 0);
+                w[n][j] = make_float4(1, 1, 1, 1);
+                if (NORM && in.weight && i < CHUNKS) w[n][j] = __ldg(reinterpret_cast<const float4*>(in.weight) + 2 * i + j);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < BATCH && first + n < HELD; n++) {
+            const unsigned i = threadIdx.x + (first + n) * THREADS;
+            float v[8] = {a[n][0].x, a[n][0].y, a[n][0].z, a[n][0].w, a[n][1].x, a[n][1].y, a[n][1].z, a[n][1].w};
+            if (NORM) {
+                const float f[8] = {w[n][0].x, w[n][0].y, w[n][0].z, w[n][0].w, w[n][1].x, w[n][1].y, w[n][1].z, w[n][1].w};
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    sum = fmaf(v[j], v[j], sum);
+                    v[j] *= f[j];
+                }
+            }
+            stage_eight<F>(to, UNITS, i, v, i < CHUNKS);
+        }
+    }
+    return sum;
+}
+
+// Returns what a product still lacks; `scratch` has a place for each warp.
+template <class F, int UNITS, int WARPS>
+__device__ __forceinline__ float stage_fixed(const Input& in, void* shared, float* scratch) {
+    const Staged to = staged<F>(shared, UNITS, 0);
+    if (!in.norm) {
+        stage_held<F, UNITS, WARPS, false>(in, to);
+        __syncthreads();
+        return 1.0f;
+    }
+    const float sum = warp_sum(stage_held<F, UNITS, WARPS, true>(in, to));
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = sum;
+    __syncthreads();
+    return rsqrtf(sum_of_warps<WARPS>(scratch) / (32 * UNITS) + in.eps);
 }
 
 // One token's activations where width and block are known and a row is whole chunks of F without a table: one power of two for
@@ -637,6 +688,29 @@ __device__ __forceinline__ void multiply_one(const typename F::Weights& a, const
         sums[0] = F::add(a, t, va, entries, sums[0]);
         sums[1] = F::add(b, t, vb, entries, sums[1]);
     }
+}
+
+// The same with the lane's activations of the step, `pitch` apart, and no table.
+template <class F>
+__device__ __forceinline__ void multiply_held(const typename F::Weights& a, const typename F::Weights& b, const uint4* activations,
+                                              unsigned pitch, float (&sums)[2]) {
+    const unsigned t = threadIdx.x % 4;
+    float c[2][4] = {};
+#pragma unroll
+    for (int q = 0; q < 4; q++) {
+        const uint4 x = activations[q * pitch];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            uint32_t da[4], db[4];
+            F::halves(a, h, q, da);
+            F::halves(b, h, q, db);
+            mma(c[h], da[0], db[0], da[1], db[1], x.x, x.y);
+            mma(c[h], da[2], db[2], da[3], db[3], x.z, x.w);
+        }
+    }
+    const float va[2] = {t < 2 ? c[0][0] : c[1][0], t < 2 ? c[0][1] : c[1][1]}, vb[2] = {t < 2 ? c[0][2] : c[1][2], t < 2 ? c[0][3] : c[1][3]};
+    sums[0] = F::add_flat(a, va, sums[0]);
+    sums[1] = F::add_flat(b, vb, sums[1]);
 }
 
 // The sum over the four lanes that share rows g and g + 8.
