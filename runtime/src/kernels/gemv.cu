@@ -158,6 +158,14 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
     GEMV(name, W, 2, 4, 8, 256, 2)
 
 GEMVS(gemv_bf16, Bf16)
+// Widths of Llama 3 and gpt-oss.
+GEMV_FIXED(gemv_bf16, Bf16, 2048, 2, 8, 16, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 2880, 4, 6, 11, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 8, 2)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 12, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 16, 11, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 8192, 2, 8, 16, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 14336, 1, 8, 16, 1)
 GEMVS(gemv_f16, F16)
 GEMV(gemv_f32, F32, 1, 16, 1, 512, 1)
 GEMV(gemv_f32, F32, 2, 8, 1, 512, 1)

@@ -24,7 +24,7 @@ struct Parts {
 
 // Units of a row (whole steps), warps of a block and warps that share a tile may be known when the kernel is compiled (one
 // token), or be 0.
-template <class F, int AHEAD, int TOKENS, int UNITS = 0, int WARPS = 0, int SPLITS = 0>
+template <class F, int AHEAD, int TOKENS, int UNITS = 0, int WARPS = 0, int SPLITS = 0, int CHAINS = F::HALVES == 1 ? 2 : 1>
 __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     extern __shared__ uint4 shared[];
     __shared__ float scratch[32 * TOKENS];
@@ -96,7 +96,7 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
                         const Staged x = staged<F>(shared, units, 0);
                         using Entry = typename F::Entry;
                         if (EVEN || step + i < end) {
-                            multiply_one<F, true, false, F::HALVES == 1 ? 2 : 1>(a[i], b[i], x.chunks, static_cast<const Entry*>(x.table),
+                            multiply_one<F, true, false, CHAINS>(a[i], b[i], x.chunks, static_cast<const Entry*>(x.table),
                                                                                  units, step + i, units, one);
                         }
                         sums[0][0] = one[0];
@@ -173,3 +173,8 @@ GEMVS_QUANT(gemv_q4_0, Q4_0, 2)
 GEMVS_QUANT(gemv_q8_0, Q8_0, 1)
 GEMVS_QUANT(gemv_q4k, Q4K, 2)
 GEMVS_QUANT(gemv_q6k, Q6K, 1)
+
+// Widths of Llama 3.
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 1, 16, 16, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 2, 16, 8, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 14336, 1, 14, 14, 1)

@@ -1,6 +1,5 @@
 // A layer of experts for single tokens, experts quantized: router logits, then gate and up of the chosen experts joined, then
 // down summed with the weights of the choice onto the residual stream. See quant.cuh and route.cuh.
-#include "hopper.cuh"
 #include "quant.cuh"
 #include "route.cuh"
 
@@ -96,7 +95,7 @@ struct MoeGateUpParams {
     uint32_t row_step, up_row, rows;
     uint32_t splits;      // warps that share a tile of 8 outputs
     float half_scale;     // 0: `out` is f32; else halves, this much too large
-    uint32_t ordered;     // 1: the halves of an expert as `moe_down_copied` reads them
+    uint32_t unused;
     const float* gate_bias;  // [experts][rows] or null
     const float* up_bias;
     void* out;            // [tokens][top][inter]
@@ -253,9 +252,7 @@ __device__ __forceinline__ void moe_gate_up_fixed(const MoeGateUpParams& p) {
     }
     const float all = factor * (1 << F::FACTOR_LOG2);
     const float h = join(p.glu, gate * all + gate_bias, up * all + up_bias);
-    // Ordered: chunk q of all units together, in a chunk pairs (p, p + 4).
-    const unsigned place = p.ordered ? ((first / 8 % 4 * (p.inter / 32) + first / 32) * 8 + lane % 4 * 2 + lane / 4) : output;
-    static_cast<__half*>(p.out)[(static_cast<size_t>(token) * TOP + choice) * p.inter + place] = __float2half(h * p.half_scale);
+    static_cast<__half*>(p.out)[(static_cast<size_t>(token) * TOP + choice) * p.inter + output] = __float2half(h * p.half_scale);
 }
 
 // ---- down ------------------------------------------------------------------------------------------------------------
@@ -419,124 +416,6 @@ __device__ __forceinline__ void moe_down_fixed(const MoeDownParams& p) {
     p.out[at] = fmaf(sum, p.scale, residual);
 }
 
-// The same by the copy engine: all of a block's weights are on their way to shared memory as soon as the choice is known, however
-// few registers there are, so that they arrive while gate_up ends. Activations come ordered, straight into registers. For whole
-// tiles of 16 rows whose scales begin at multiples of 16 bytes. Compute capability 9.0.
-template <int UNITS, int TOP, int SPLITS>
-struct CopiedDown {
-    static constexpr int WARPS = TOP * SPLITS, STEPS = ceil_div(UNITS, 8), PER_WARP = STEPS / SPLITS;
-    // A row's pitch in 16-byte chunks: 4 beyond a multiple of 8, so that a warp's reads have no bank conflicts.
-    static constexpr int PITCH = UNITS + (12 - UNITS % 8) % 8, EXPERT = 16 * PITCH * 16, SCALES = 16 * UNITS;
-    static constexpr int QUANTS_BYTES = TOP * EXPERT + 64, BYTES = QUANTS_BYTES + TOP * SCALES;
-};
-
-template <int UNITS, int TOP, int SPLITS>
-__device__ __forceinline__ void moe_down_copied(const MoeDownParams& p) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    using F = Mxfp4;
-    using Shape = CopiedDown<UNITS, TOP, SPLITS>;
-    constexpr int PER_WARP = Shape::PER_WARP;
-    static_assert(Shape::STEPS % SPLITS == 0, "every warp has as many steps");
-    extern __shared__ uint4 shared[];
-    __shared__ float parts[Shape::WARPS][16];
-    __shared__ uint4 operands[Shape::WARPS][33];  // a warp's activations of a step, and zeros
-    __shared__ __align__(8) unsigned long long arrived;
-    uint8_t* quants = reinterpret_cast<uint8_t*>(shared);
-    uint8_t* scales = quants + Shape::QUANTS_BYTES;
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, token = blockIdx.y;
-    const unsigned choice = warp / SPLITS, begin = warp % SPLITS * PER_WARP, first = blockIdx.x * 16;
-    const uint32_t barrier = static_cast<uint32_t>(__cvta_generic_to_shared(&arrived));
-
-    if (threadIdx.x == 0) {
-        barrier_init(barrier, 1);
-        barrier_init_fence();
-        barrier_expect(barrier, TOP * (16 * UNITS * 16 + Shape::SCALES));
-    }
-    if (lane == 0) operands[warp][32] = make_uint4(0, 0, 0, 0);
-    // gate_up triggers after its own wait: the router's logits are complete.
-    const Route route = choose_among<1, TOP>(p.route, p.route.logits + token * p.route.experts);
-    auto copy = [&](void* to, const uint8_t* from, uint32_t bytes) {
-        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                         static_cast<uint32_t>(__cvta_generic_to_shared(to))),
-                     "l"(from), "r"(bytes), "r"(barrier)
-                     : "memory");
-    };
-    if (warp == 0) {
-        __syncwarp();
-#pragma unroll
-        for (int c = 0; c < TOP; c++) {
-            const size_t row = static_cast<size_t>(of_choice(route, c).expert) * p.hidden + first;
-            if (lane < 16) copy(quants + c * Shape::EXPERT + lane * Shape::PITCH * 16, p.weights.quants + (row + lane) * UNITS * 16, UNITS * 16);
-            if (lane == 16) copy(scales + c * Shape::SCALES, p.weights.scales + row * UNITS, Shape::SCALES);
-        }
-    }
-    let_next_begin();
-    const Route weighed = weigh(p.route, route);
-    const unsigned row = first + lane % 16;
-    const bool finishing = warp == 0 && lane < 16;
-    float bias = 0.0f;
-    if (p.bias) {
-#pragma unroll
-        for (int c = 0; c < TOP; c++) {
-            const Route r = of_choice(weighed, c);
-            if (finishing) bias = fmaf(r.weight, __ldg(p.bias + static_cast<size_t>(r.expert) * p.hidden + row), bias);
-        }
-    }
-    __syncthreads();
-    wait_for_predecessor();
-    const size_t at = static_cast<size_t>(token) * p.stride + row;
-    const float residual = finishing && p.residual ? __ldcg(p.residual + at) : 0.0f;
-    const uint4* chunks = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.h) + (static_cast<size_t>(token) * TOP + choice) * UNITS * 32);
-    // Lane 8q + u has chunk q of unit u of each step.
-    uint4 x[PER_WARP];
-#pragma unroll
-    for (int i = 0; i < PER_WARP; i++) {
-        const unsigned unit = 8 * (begin + i) + lane % 8;
-        x[i] = unit < UNITS ? __ldcg(chunks + lane / 8 * UNITS + unit) : make_uint4(0, 0, 0, 0);
-    }
-    const uint4* operand = operands[warp] + ((g & 3) == t ? (g & 4) + t : 32);
-    const unsigned next_chunk = (g & 3) == t ? 8 : 0;
-    barrier_wait(barrier, 0);
-    const uint4* row_a = reinterpret_cast<const uint4*>(quants + choice * Shape::EXPERT) + g * Shape::PITCH;
-    const uint8_t* scales_a = scales + choice * Shape::SCALES + g * UNITS;
-    float sums[2] = {};
-#pragma unroll
-    for (int i = 0; i < PER_WARP; i++) {
-        const unsigned unit = 8 * (begin + i) + t, pair = min(8 * (begin + i) + 2 * t, UNITS - 2u);
-        operands[warp][lane] = x[i];
-        F::Weights a, b;
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            a.q[h] = row_a[unit + 4 * h];
-            b.q[h] = row_a[8 * Shape::PITCH + unit + 4 * h];
-        }
-        a.scales = *reinterpret_cast<const uint16_t*>(scales_a + pair);
-        b.scales = *reinterpret_cast<const uint16_t*>(scales_a + 8 * UNITS + pair);
-        __syncwarp();
-        multiply_held<F>(a, b, operand, next_chunk, sums);
-        __syncwarp();
-    }
-    const float weight = of_choice(weighed, choice).weight * ((1 << F::FACTOR_LOG2) / p.half_scale);
-    sums[0] = quad_sum(sums[0]) * weight;
-    sums[1] = quad_sum(sums[1]) * weight;
-    if (t == 0) {
-        parts[warp][g] = sums[0];
-        parts[warp][g + 8] = sums[1];
-    }
-    __syncthreads();
-    if (!finishing) return;
-    float sum = bias;
-#pragma unroll
-    for (int w = 0; w < Shape::WARPS; w++) sum += parts[w][lane];
-    p.out[at] = fmaf(sum, p.scale, residual);
-#endif
-}
-
-#define MOE_DOWN_COPIED(K, TOP, SPLITS, BLOCKS)                                                                                       \
-    extern "C" __global__ void __launch_bounds__(TOP * SPLITS * 32, BLOCKS) moe_down_mxfp4_k##K##_top##TOP##_c##SPLITS(PARAMS(MoeDownParams)) { \
-        moe_down_copied<K / 32, TOP, SPLITS>(p);                                                                                     \
-    }
-
 // Rows of K values, TOP experts, BLOCKS blocks a multiprocessor.
 #define MOE_GATE_UP_FIXED(name, F, K, TOP, WARPS, SPLITS, AHEAD, BLOCKS)                                                                       \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) moe_gate_up_##name##_k##K##_top##TOP##_w##WARPS##_s##SPLITS##_a##AHEAD( \
@@ -557,6 +436,9 @@ __device__ __forceinline__ void moe_down_copied(const MoeDownParams& p) {
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) moe_down_##name##_a##AHEAD(PARAMS(MoeDownParams)) { \
         moe_down<F, AHEAD>(p);                                                                                           \
     }
+
+MOE_GATE_UP_FIXED(mxfp4, Mxfp4, 2880, 4, 4, 1, 4, 3)
+MOE_DOWN_FIXED(mxfp4, Mxfp4, 2880, 4, 2, 3, 2)
 
 MOE_GATE_UP(mxfp4, Mxfp4, 4, 2)
 MOE_GATE_UP(q4_0, Q4_0, 3, 2)

@@ -690,29 +690,6 @@ __device__ __forceinline__ void multiply_one(const typename F::Weights& a, const
     }
 }
 
-// The same with the lane's activations of the step, `pitch` apart, and no table.
-template <class F>
-__device__ __forceinline__ void multiply_held(const typename F::Weights& a, const typename F::Weights& b, const uint4* activations,
-                                              unsigned pitch, float (&sums)[2]) {
-    const unsigned t = threadIdx.x % 4;
-    float c[2][4] = {};
-#pragma unroll
-    for (int q = 0; q < 4; q++) {
-        const uint4 x = activations[q * pitch];
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            uint32_t da[4], db[4];
-            F::halves(a, h, q, da);
-            F::halves(b, h, q, db);
-            mma(c[h], da[0], db[0], da[1], db[1], x.x, x.y);
-            mma(c[h], da[2], db[2], da[3], db[3], x.z, x.w);
-        }
-    }
-    const float va[2] = {t < 2 ? c[0][0] : c[1][0], t < 2 ? c[0][1] : c[1][1]}, vb[2] = {t < 2 ? c[0][2] : c[1][2], t < 2 ? c[0][3] : c[1][3]};
-    sums[0] = F::add_flat(a, va, sums[0]);
-    sums[1] = F::add_flat(b, vb, sums[1]);
-}
-
 // The sum over the four lanes that share rows g and g + 8.
 __device__ __forceinline__ float quad_sum(float x) {
     x += __shfl_xor_sync(ALL_LANES, x, 1);
