@@ -156,6 +156,8 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     const unsigned heads = min(8u, group - blockIdx.y % groups * 8), token = blockIdx.z;
     const unsigned unit = token * gridDim.y + blockIdx.y;
 
+    // At once: what follows loads its weights while this kernel still finds out where its keys lie.
+    let_next_begin();
     // The step's first kernel has written these before anything else of the step began.
     const int position = __ldcg(p.positions + token);
     const uint32_t* table = p.table + static_cast<size_t>(__ldcg(p.slots + token)) * p.table_stride;
@@ -202,7 +204,6 @@ __device__ __forceinline__ void attention_decode(const AttentionDecodeParams& p)
     int at = begin + warp * KEYS;
     const bool early = p.append != 0;  // else the cache is not complete before the wait
     if (early && at < end) load(at);
-    let_next_begin();
     wait_for_predecessor();
     if (!early && at < end) load(at);
 

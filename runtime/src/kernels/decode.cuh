@@ -99,6 +99,10 @@ __device__ __forceinline__ unsigned long long logit_key(float logit, uint32_t to
     return (static_cast<unsigned long long>(order) << 32) | static_cast<uint32_t>(~token);
 }
 
+__device__ __forceinline__ uint32_t warp_greatest(uint32_t x) {
+    return __reduce_max_sync(ALL_LANES, x);
+}
+
 __device__ __forceinline__ unsigned long long warp_max(unsigned long long x) {
     for (int offset = 16; offset > 0; offset /= 2) {
         const unsigned long long other = __shfl_xor_sync(ALL_LANES, x, offset);
@@ -168,13 +172,13 @@ __device__ __forceinline__ void offer_best(unsigned long long* best, unsigned lo
     }
 }
 
-// Sums over the block of N numbers a thread; every thread gets them. Two barriers.
+// Sums over the block of N numbers a thread; every thread gets them. One barrier, which is the caller's too: what threads wrote
+// to shared memory before is there. `scratch` has 32 * N places that nobody reads any more.
 template <int N>
-__device__ __forceinline__ void block_sums(float (&sums)[N], float* scratch) {
+__device__ __forceinline__ void block_sums_once(float (&sums)[N], float* scratch) {
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
 #pragma unroll
     for (int i = 0; i < N; i++) sums[i] = warp_sum(sums[i]);
-    __syncthreads();
     if (lane == 0) {
 #pragma unroll
         for (int i = 0; i < N; i++) scratch[i * 32 + warp] = sums[i];
@@ -182,4 +186,25 @@ __device__ __forceinline__ void block_sums(float (&sums)[N], float* scratch) {
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < N; i++) sums[i] = warp_sum(lane < warps ? scratch[i * 32 + lane] : 0.0f);
+}
+
+// The same where `scratch` may be in use. Two barriers.
+template <int N>
+__device__ __forceinline__ void block_sums(float (&sums)[N], float* scratch) {
+    __syncthreads();
+    block_sums_once(sums, scratch);
+}
+
+// The sum over a block of WARPS warps, each of which has left its share in `scratch`: no trip through the lanes.
+template <int WARPS>
+__device__ __forceinline__ float sum_of_warps(const float* scratch) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int warp = 0; warp < WARPS; warp++) sum += scratch[warp];
+    return sum;
+}
+
+// For kernels whose sizes are known when they are compiled.
+__host__ __device__ constexpr int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
 }

@@ -107,10 +107,54 @@ __device__ __forceinline__ void stage_rms(const Input& in, uint32_t tokens, floa
         __syncthreads();
         return;
     }
-    block_sums(sums, scratch);
+    block_sums_once(sums, scratch);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) factor[t] = rsqrtf(sums[t] / in.k + in.eps);
 }
+
+// The same for one token where width and block are known: a thread holds all that it stages, so that everything it loads is on
+// its way at once, and one barrier does.
+template <class W, int CHUNKS, int WARPS>
+struct Stage {
+    static constexpr int QUADS = CHUNKS * W::QUADS, THREADS = 32 * WARPS, HELD = ceil_div(QUADS, THREADS);
+    float4 weights[HELD];
+
+    static __device__ __forceinline__ bool inside(int n, unsigned quad) {
+        return (n + 1) * THREADS <= QUADS || quad < QUADS;
+    }
+    // Before the activations are complete.
+    __device__ __forceinline__ void load_weights(const Input& in) {
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+            const unsigned j = threadIdx.x + n * THREADS;
+            weights[n] = make_float4(1, 1, 1, 1);
+            if (in.norm && in.weight && inside(n, j)) weights[n] = __ldg(reinterpret_cast<const float4*>(in.weight) + j);
+        }
+    }
+    __device__ __forceinline__ float run(const Input& in, float4* xs, float* scratch) const {
+        float4 x[HELD];
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+            const unsigned j = threadIdx.x + n * THREADS;
+            x[n] = inside(n, j) ? load_activations(in.x, j) : make_float4(0, 0, 0, 0);
+        }
+        float sum = 0.0f;
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+            const unsigned j = threadIdx.x + n * THREADS;
+            sum += squares(x[n]);
+            if (inside(n, j)) xs[place<W>(j, CHUNKS)] = times(x[n], weights[n]);
+        }
+        if (!in.norm) {
+            __syncthreads();
+            return 1.0f;
+        }
+        sum = warp_sum(sum);
+        if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = sum;
+        __syncthreads();
+        return rsqrtf(sum_of_warps<WARPS>(scratch) / (CHUNKS * W::QUADS * 4) + in.eps);
+    }
+};
 
 // A layer norm needs the mean before the deviations: three passes over what each thread holds in shared memory.
 template <class W, int TOKENS>

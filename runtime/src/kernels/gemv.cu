@@ -16,15 +16,22 @@ struct GemvParams {
     uint32_t tokens;
 };
 
-template <class W, int ROWS, int UNROLL, int TOKENS>
+// Chunks of a row and warps of a block may be known when the kernel is compiled (one token, no layer norm), or be 0.
+template <class W, int ROWS, int UNROLL, int TOKENS, int CHUNKS = 0, int WARPS = 0>
 __device__ __forceinline__ void gemv(const GemvParams& p) {
     extern __shared__ float4 xs[];
     __shared__ float scratch[32 * TOKENS];
     __shared__ unsigned long long keys[32];
     constexpr unsigned STRIDE = 32 * UNROLL;
+    constexpr bool FIXED = CHUNKS != 0;
+    static_assert(!FIXED || TOKENS == 1, "sizes are fixed for one token");
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const unsigned quads = p.in.k / 4, chunks = quads / W::QUADS;
-    const unsigned step = gridDim.x * (blockDim.x / 32);
+    const unsigned chunks = FIXED ? CHUNKS : p.in.k / 4 / W::QUADS, quads = chunks * W::QUADS;
+    const unsigned step = gridDim.x * (FIXED ? WARPS : blockDim.x / 32);
+    // Whether a row has the chunk that a lane takes `u` places after `first`.
+    auto inside = [&](unsigned first, int u) {
+        return (FIXED && (CHUNKS % STRIDE == 0 || (CHUNKS < STRIDE && 32 * (u + 1) <= CHUNKS))) || first + lane + 32 * u < chunks;
+    };
 
     uint4 w[ROWS][UNROLL];
     auto load = [&](unsigned group, unsigned first) {
@@ -35,24 +42,32 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
             const uint4* chunk = reinterpret_cast<const uint4*>(p.weights) + row * chunks + first + lane;
 #pragma unroll
             for (int u = 0; u < UNROLL; u++) {
-                w[r][u] = first + lane + 32 * u < chunks ? load_weights(chunk + 32 * u) : make_uint4(0, 0, 0, 0);
+                w[r][u] = inside(first, u) ? load_weights(chunk + 32 * u) : make_uint4(0, 0, 0, 0);
             }
         }
     };
 
     unsigned group = blockIdx.x + gridDim.x * warp;
     load(group, 0);
-    float4 norm_weights[STAGED_QUADS];
-    load_norm_weights(p.in, norm_weights, threadIdx.x);
-    let_next_begin();
-    wait_for_predecessor();
     float factor[TOKENS];
-    if (p.in.norm == LAYER_NORM) {
-        stage_layer<W, TOKENS>(p.in, p.tokens, xs, scratch);
-#pragma unroll
-        for (int t = 0; t < TOKENS; t++) factor[t] = 1.0f;
+    if constexpr (FIXED) {
+        Stage<W, CHUNKS, WARPS> stage;
+        stage.load_weights(p.in);
+        let_next_begin();
+        wait_for_predecessor();
+        factor[0] = stage.run(p.in, xs, scratch);
     } else {
-        stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, norm_weights, factor);
+        float4 norm_weights[STAGED_QUADS];
+        load_norm_weights(p.in, norm_weights, threadIdx.x);
+        let_next_begin();
+        wait_for_predecessor();
+        if (p.in.norm == LAYER_NORM) {
+            stage_layer<W, TOKENS>(p.in, p.tokens, xs, scratch);
+#pragma unroll
+            for (int t = 0; t < TOKENS; t++) factor[t] = 1.0f;
+        } else {
+            stage_rms<W, TOKENS>(p.in, p.tokens, xs, scratch, norm_weights, factor);
+        }
     }
 
     // Lane r * TOKENS + t has the result of row r and token t.
@@ -64,11 +79,12 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
         const Extras extra = extras(p.out, row, my_token, mine);
         float sums[ROWS][TOKENS] = {};
         const unsigned next = group + step;
+#pragma unroll 1
         for (unsigned first = 0; first < chunks; first += STRIDE) {
 #pragma unroll
             for (int u = 0; u < UNROLL; u++) {
                 const unsigned chunk = first + lane + 32 * u;
-                if (chunk < chunks) {
+                if (inside(first, u)) {
 #pragma unroll
                     for (int t = 0; t < TOKENS; t++) {
 #pragma unroll
@@ -121,6 +137,12 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
         gemv<W, ROWS, UNROLL, TOKENS>(p);                                                                          \
     }
 
+// Rows of K numbers, blocks of WARPS warps, BLOCKS of them a multiprocessor.
+#define GEMV_FIXED(name, W, K, ROWS, UNROLL, WARPS, BLOCKS)                                                                            \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) name##_k##K##_r##ROWS##_u##UNROLL##_w##WARPS(PARAMS(GemvParams)) { \
+        gemv<W, ROWS, UNROLL, 1, K / (4 * W::QUADS), WARPS>(p);                                                                        \
+    }
+
 // One token: rows a warp and loads in flight by shape. Several: one shape.
 #define GEMVS(name, W)              \
     GEMV(name, W, 1, 8, 1, 512, 1)  \
@@ -136,6 +158,14 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
     GEMV(name, W, 2, 4, 8, 256, 2)
 
 GEMVS(gemv_bf16, Bf16)
+// Widths of Llama 3 and gpt-oss.
+GEMV_FIXED(gemv_bf16, Bf16, 2048, 2, 8, 16, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 2880, 4, 6, 11, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 8, 2)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 12, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 16, 11, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 8192, 2, 8, 16, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 14336, 1, 8, 16, 1)
 GEMVS(gemv_f16, F16)
 GEMV(gemv_f32, F32, 1, 16, 1, 512, 1)
 GEMV(gemv_f32, F32, 2, 8, 1, 512, 1)

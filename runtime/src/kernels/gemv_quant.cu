@@ -17,22 +17,28 @@ struct GemvQuantParams {
 };
 
 // Warps' sums of a tile, to be added by the first of them.
-template <int TOKENS>
+template <int TOKENS, int WARPS>
 struct Parts {
-    float sums[2][16][TOKENS][16];  // [turn][warp][token][row]
+    float sums[2][WARPS][TOKENS][16];  // [turn][warp][token][row]
 };
 
-template <class F, int AHEAD, int TOKENS>
+// Units of a row (whole steps), warps of a block and warps that share a tile may be known when the kernel is compiled (one
+// token), or be 0.
+template <class F, int AHEAD, int TOKENS, int UNITS = 0, int WARPS = 0, int SPLITS = 0, int CHAINS = F::HALVES == 1 ? 2 : 1>
 __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     extern __shared__ uint4 shared[];
     __shared__ float scratch[32 * TOKENS];
     __shared__ unsigned long long keys[32];
-    __shared__ Parts<TOKENS> parts;
+    __shared__ Parts<TOKENS, WARPS ? WARPS : 16> parts;
+    constexpr bool FIXED = UNITS != 0;
+    static_assert(!FIXED || (TOKENS == 1 && UNITS % 8 == 0), "sizes are fixed for one token and whole steps");
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    const unsigned units = p.in.k / 32, steps = (units + 7) / 8;
-    const unsigned tiles_a_block = blockDim.x / 32 / p.splits, split = warp % p.splits;
-    const unsigned per_warp = (steps + p.splits - 1) / p.splits;
-    const unsigned begin = split * per_warp, end = min(steps, begin + per_warp);
+    const unsigned units = FIXED ? UNITS : p.in.k / 32, steps = (units + 7) / 8, splits = FIXED ? SPLITS : p.splits;
+    const unsigned tiles_a_block = (FIXED ? WARPS : blockDim.x / 32) / splits, split = warp % splits;
+    const unsigned per_warp = (steps + splits - 1) / splits;
+    // All steps of all warps are there.
+    constexpr bool EVEN = FIXED && UNITS / 8 % (SPLITS ? SPLITS : 1) == 0 && UNITS / 8 / (SPLITS ? SPLITS : 1) % AHEAD == 0;
+    const unsigned begin = split * per_warp, end = EVEN ? begin + per_warp : min(steps, begin + per_warp);
     const unsigned stride = gridDim.x * tiles_a_block;
 
     typename F::Row row_a, row_b;
@@ -43,12 +49,12 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     };
     typename F::Weights a[AHEAD], b[AHEAD];
     auto load = [&](int i, unsigned step) {
-        if (step >= end) return;
-        a[i] = F::load(row_a, step, t, units);
-        b[i] = F::load(row_b, step, t, units);
+        if (!EVEN && step >= end) return;
+        a[i] = F::template load<FIXED>(row_a, step, t, units);
+        b[i] = F::template load<FIXED>(row_b, step, t, units);
     };
 
-    unsigned tile = blockIdx.x * tiles_a_block + warp / p.splits;
+    unsigned tile = blockIdx.x * tiles_a_block + warp / splits;
     if (tile < p.tiles) {
         go_to(tile);
 #pragma unroll
@@ -58,7 +64,11 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
     let_next_begin();
     wait_for_predecessor();
     float factor[TOKENS];
-    stage<F, TOKENS>(p.in, p.tokens, shared, scratch, factor);
+    if constexpr (FIXED) {
+        factor[0] = stage_fixed<F, UNITS, WARPS>(p.in, shared, scratch);
+    } else {
+        stage<F, TOKENS>(p.in, p.tokens, shared, scratch, factor);
+    }
 
     unsigned long long best[TOKENS] = {};
     unsigned turn = 0;
@@ -73,6 +83,7 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         for (int token = 0; token < TOKENS; token++) extra[token] = extras(p.out, row, token, mine && token < p.tokens);
         float sums[2][TOKENS] = {};
         if (tile < p.tiles) {
+#pragma unroll 1
             for (unsigned step = begin; step < end; step += AHEAD) {
                 const bool last = step + AHEAD >= end;
                 const bool more = !last || tile + stride < p.tiles;
@@ -80,7 +91,19 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
                 const unsigned ahead = last ? begin : step + AHEAD;
 #pragma unroll
                 for (int i = 0; i < AHEAD; i++) {
-                    if (step + i < end) multiply<F, TOKENS, TOKENS == 1 && F::HALVES == 1 ? 2 : 1>(a[i], b[i], shared, units, 0, step + i, units, sums);
+                    if constexpr (FIXED) {
+                        float one[2] = {sums[0][0], sums[1][0]};
+                        const Staged x = staged<F>(shared, units, 0);
+                        using Entry = typename F::Entry;
+                        if (EVEN || step + i < end) {
+                            multiply_one<F, true, false, CHAINS>(a[i], b[i], x.chunks, static_cast<const Entry*>(x.table),
+                                                                                 units, step + i, units, one);
+                        }
+                        sums[0][0] = one[0];
+                        sums[1][0] = one[1];
+                    } else if (step + i < end) {
+                        multiply<F, TOKENS, TOKENS == 1 && F::HALVES == 1 ? 2 : 1>(a[i], b[i], shared, units, 0, step + i, units, sums);
+                    }
                     if (more) load(i, ahead + i);
                 }
             }
@@ -93,7 +116,7 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
                 parts.sums[turn][warp][token][g + 8] = sum_b * factor[token];
             }
         }
-        if (p.splits > 1) {
+        if (splits > 1) {
             __syncthreads();
         } else {
             __syncwarp();
@@ -103,7 +126,7 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         for (int token = 0; token < TOKENS; token++) {
             if (token >= p.tokens) break;
             float v = 0.0f;
-            for (unsigned s = 0; s < p.splits; s++) v += parts.sums[turn][warp + s][token][lane % 16];
+            for (unsigned s = 0; s < splits; s++) v += parts.sums[turn][warp + s][token][lane % 16];
             float* out = p.out.out + static_cast<size_t>(token) * p.out.stride;
             if (p.out.glu.kind != NO_GLU) {
                 v += extra[token].bias;
@@ -133,6 +156,12 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         gemv_quant<F, AHEAD, TOKENS>(p);                                                                                \
     }
 
+// Rows of K values, blocks of WARPS warps of which SPLITS share a tile, BLOCKS of them a multiprocessor.
+#define GEMV_QUANT_FIXED(name, F, K, AHEAD, WARPS, SPLITS, BLOCKS)                                                         \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) name##_k##K##_a##AHEAD##_w##WARPS##_s##SPLITS(PARAMS(GemvQuantParams)) { \
+        gemv_quant<F, AHEAD, 1, K / 32, WARPS, SPLITS>(p);                                                                   \
+    }
+
 #define GEMVS_QUANT(name, F, ONE)       \
     GEMV_QUANT(name, F, ONE, 1, 512, 1) \
     GEMV_QUANT(name, F, ONE, 2, 256, 2) \
@@ -144,3 +173,8 @@ GEMVS_QUANT(gemv_q4_0, Q4_0, 2)
 GEMVS_QUANT(gemv_q8_0, Q8_0, 1)
 GEMVS_QUANT(gemv_q4k, Q4K, 2)
 GEMVS_QUANT(gemv_q6k, Q6K, 1)
+
+// Widths of Llama 3.
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 1, 16, 16, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 2, 16, 8, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 14336, 1, 14, 14, 1)

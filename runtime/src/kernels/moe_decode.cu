@@ -72,7 +72,7 @@ __device__ __forceinline__ void router(const RouterParams& p) {
             sums[0] += w[4 * i] * v.x + w[4 * i + 1] * v.y + w[4 * i + 2] * v.z + w[4 * i + 3] * v.w;
         }
     }
-    block_sums(sums, scratch);
+    block_sums_once(sums, scratch);
     if (threadIdx.x == 0) {
         const float factor = p.in.norm ? rsqrtf(sums[1] / p.in.k + p.in.eps) : 1.0f;
         p.logits[token * gridDim.x + expert] = sums[0] * factor + (p.bias ? p.bias[expert] : 0.0f);
@@ -116,7 +116,7 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
     if (p.route.ids) wait_for_predecessor();
     prefetch_norm_weights(p.in);
     float squares[1] = {stage_row<F>(p.in, p.in.x + static_cast<size_t>(token) * p.in.stride, staged<F>(shared, units, 0), units)};
-    block_sums(squares, scratch);
+    block_sums_once(squares, scratch);
     const float factor = p.in.norm ? rsqrtf(squares[0] / p.in.k + p.in.eps) : 1.0f;
     wait_for_predecessor();
     let_next_begin();
@@ -179,6 +179,80 @@ __device__ __forceinline__ void moe_gate_up(const MoeGateUpParams& p) {
     } else {
         static_cast<float*>(p.out)[place] = h;
     }
+}
+
+// The same where the width is known when the kernel is compiled, a token's own router chooses TOP of at most 32 experts whose
+// weights multiply outputs, and halves go to `down`: little code, one power of two for the whole input.
+template <class F, int UNITS, int TOP, int WARPS, int SPLITS, int AHEAD>
+__device__ __forceinline__ void moe_gate_up_fixed(const MoeGateUpParams& p) {
+    using Stage = FlatStage<UNITS, WARPS>;
+    constexpr int STEPS = Stage::PITCH / 8, PER_WARP = STEPS / SPLITS;
+    static_assert(Stage::PITCH > UNITS, "idle lanes read zeros behind the row");
+    static_assert(STEPS % SPLITS == 0 && PER_WARP % AHEAD == 0 && WARPS % SPLITS == 0, "every warp has as many steps");
+    __shared__ uint4 chunks[Stage::BYTES / 16];
+    __shared__ float scratch[64];
+    __shared__ float parts[WARPS][16];
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, token = blockIdx.y;
+    const unsigned split = warp % SPLITS, begin = split * PER_WARP;
+    const unsigned tiles_an_expert = (p.inter + 7) / 8, tile = blockIdx.x * (WARPS / SPLITS) + warp / SPLITS;
+    const unsigned choice = tile / tiles_an_expert, first = (tile - choice * tiles_an_expert) * 8;
+    const bool working = choice < TOP;
+
+    // Our router triggers after its own wait: the input is complete.
+    const float factor = Stage::run(p.in, p.in.x + static_cast<size_t>(token) * p.in.stride, chunks, scratch);
+    wait_for_predecessor();
+    let_next_begin();
+    const Route route = choose_among<1, TOP>(p.route, p.route.logits + token * p.route.experts);
+    const uint32_t expert = of_choice(route, working ? choice : 0).expert;
+    const unsigned m = min(first + g, p.inter - 1);
+    const size_t row = static_cast<size_t>(expert) * p.rows + m * p.row_step;
+    const typename F::Row row_a = F::row(p.gate, row, UNITS), row_b = F::row(p.up, row + p.up_row, UNITS);
+    typename F::Weights a[AHEAD], b[AHEAD];
+    auto load = [&](int i, unsigned step) {
+        a[i] = F::template load_within<UNITS>(row_a, step, t);
+        b[i] = F::template load_within<UNITS>(row_b, step, t);
+    };
+    if (working) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) load(i, begin + i);
+    }
+    const size_t at = static_cast<size_t>(expert) * p.rows + min(first + lane % 8, p.inter - 1) * p.row_step;
+    const float gate_bias = p.gate_bias ? __ldg(p.gate_bias + at) : 0.0f, up_bias = p.up_bias ? __ldg(p.up_bias + at + p.up_row) : 0.0f;
+    __syncthreads();
+    float sums[2] = {};
+    if (working) {
+#pragma unroll 1
+        for (unsigned step = begin; step < begin + PER_WARP; step += AHEAD) {
+            const bool more = step + AHEAD < begin + PER_WARP;
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++) {
+                multiply_one<F, true, true>(a[i], b[i], chunks, nullptr, Stage::PITCH, step + i, Stage::PITCH, sums);
+                if (more) load(i, step + AHEAD + i);
+            }
+        }
+    }
+    sums[0] = quad_sum(sums[0]);
+    sums[1] = quad_sum(sums[1]);
+    if (t == 0) {
+        parts[warp][g] = sums[0];
+        parts[warp][g + 8] = sums[1];
+    }
+    if (SPLITS > 1) {
+        __syncthreads();
+    } else {
+        __syncwarp();
+    }
+    const unsigned output = first + lane;
+    if (!working || split != 0 || lane >= 8 || output >= p.inter) return;
+    float gate = 0.0f, up = 0.0f;
+#pragma unroll
+    for (int s = 0; s < SPLITS; s++) {
+        gate += parts[warp + s][lane];
+        up += parts[warp + s][lane + 8];
+    }
+    const float all = factor * (1 << F::FACTOR_LOG2);
+    const float h = join(p.glu, gate * all + gate_bias, up * all + up_bias);
+    static_cast<__half*>(p.out)[(static_cast<size_t>(token) * TOP + choice) * p.inter + output] = __float2half(h * p.half_scale);
 }
 
 // ---- down ------------------------------------------------------------------------------------------------------------
@@ -262,6 +336,98 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     p.out[at] = fmaf(v, p.scale, residual);
 }
 
+// The same where `moe_gate_up_fixed` has been before: TOP experts whose rows are UNITS long.
+template <class F, int UNITS, int TOP, int SPLITS, int AHEAD>
+__device__ __forceinline__ void moe_down_fixed(const MoeDownParams& p) {
+    constexpr int WARPS = TOP * SPLITS;
+    using Stage = FlatStage<UNITS, WARPS>;
+    constexpr int STEPS = Stage::PITCH / 8, PER_WARP = STEPS / SPLITS, PITCH = TOP * Stage::PITCH;
+    static_assert(Stage::PITCH > UNITS, "idle lanes read zeros behind the row");
+    static_assert(STEPS % SPLITS == 0 && PER_WARP % AHEAD == 0, "every warp has as many steps");
+    __shared__ uint4 chunks[TOP * Stage::BYTES / 16];
+    __shared__ float parts[WARPS][16];
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, token = blockIdx.y;
+    const unsigned choice = warp / SPLITS, begin = warp % SPLITS * PER_WARP, first = blockIdx.x * 16;
+
+    // gate_up triggers after its own wait: the router's logits are complete.
+    const Route route = choose_among<1, TOP>(p.route, p.route.logits + token * p.route.experts);
+    const size_t base = static_cast<size_t>(of_choice(route, choice).expert) * p.hidden;
+    const typename F::Row row_a = F::row(p.weights, base + min(first + g, p.hidden - 1), UNITS);
+    const typename F::Row row_b = F::row(p.weights, base + min(first + g + 8, p.hidden - 1), UNITS);
+    typename F::Weights a[AHEAD], b[AHEAD];
+    auto load = [&](int i, unsigned step) {
+        a[i] = F::template load_within<UNITS>(row_a, step, t);
+        b[i] = F::template load_within<UNITS>(row_b, step, t);
+    };
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) load(i, begin + i);
+    let_next_begin();
+    const Route weighed = weigh(p.route, route);
+    const unsigned row = first + lane % 16;
+    const bool finishing = warp == 0 && row < p.hidden;
+    float bias = 0.0f;
+    if (p.bias) {
+#pragma unroll
+        for (int c = 0; c < TOP; c++) {
+            const Route r = of_choice(weighed, c);
+            if (finishing) bias = fmaf(r.weight, __ldg(p.bias + static_cast<size_t>(r.expert) * p.hidden + row), bias);
+        }
+    }
+    for (int c = 0; c < TOP; c++) Stage::pad(chunks + c * Stage::PITCH, PITCH);
+    wait_for_predecessor();
+    const size_t at = static_cast<size_t>(token) * p.stride + row;
+    const float residual = finishing && p.residual ? __ldcg(p.residual + at) : 0.0f;
+    constexpr int CHUNKS = TOP * Stage::CHUNKS, HELD = ceil_div(CHUNKS, Stage::THREADS);
+    const uint4* halves = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.h) + static_cast<size_t>(token) * CHUNKS * 8);
+    uint4 v[HELD];
+#pragma unroll
+    for (int n = 0; n < HELD; n++) {
+        const unsigned i = threadIdx.x + n * Stage::THREADS;
+        if (i < CHUNKS) v[n] = __ldcg(halves + i);
+    }
+#pragma unroll
+    for (int n = 0; n < HELD; n++) {
+        const unsigned i = threadIdx.x + n * Stage::THREADS, unit = i / 4;
+        if (i < CHUNKS) chunks[i % 4 * PITCH + unit / UNITS * Stage::PITCH + unit % UNITS] = ordered_halves(v[n]);
+    }
+    __syncthreads();
+    float sums[2] = {};
+#pragma unroll 1
+    for (unsigned step = begin; step < begin + PER_WARP; step += AHEAD) {
+        const bool more = step + AHEAD < begin + PER_WARP;
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            multiply_one<F, true, true>(a[i], b[i], chunks + choice * Stage::PITCH, nullptr, PITCH, step + i, Stage::PITCH, sums);
+            if (more) load(i, step + AHEAD + i);
+        }
+    }
+    const float weight = of_choice(weighed, choice).weight * ((1 << F::FACTOR_LOG2) / p.half_scale);
+    sums[0] = quad_sum(sums[0]) * weight;
+    sums[1] = quad_sum(sums[1]) * weight;
+    if (t == 0) {
+        parts[warp][g] = sums[0];
+        parts[warp][g + 8] = sums[1];
+    }
+    __syncthreads();
+    if (!finishing || lane >= 16) return;
+    float sum = bias;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) sum += parts[w][lane];
+    p.out[at] = fmaf(sum, p.scale, residual);
+}
+
+// Rows of K values, TOP experts, BLOCKS blocks a multiprocessor.
+#define MOE_GATE_UP_FIXED(name, F, K, TOP, WARPS, SPLITS, AHEAD, BLOCKS)                                                                       \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) moe_gate_up_##name##_k##K##_top##TOP##_w##WARPS##_s##SPLITS##_a##AHEAD( \
+        PARAMS(MoeGateUpParams)) {                                                                                                               \
+        moe_gate_up_fixed<F, K / 32, TOP, WARPS, SPLITS, AHEAD>(p);                                                                              \
+    }
+#define MOE_DOWN_FIXED(name, F, K, TOP, SPLITS, AHEAD, BLOCKS)                                                                             \
+    extern "C" __global__ void __launch_bounds__(TOP * SPLITS * 32, BLOCKS) moe_down_##name##_k##K##_top##TOP##_s##SPLITS##_a##AHEAD( \
+        PARAMS(MoeDownParams)) {                                                                                                           \
+        moe_down_fixed<F, K / 32, TOP, SPLITS, AHEAD>(p);                                                                                  \
+    }
+
 #define MOE_GATE_UP(name, F, AHEAD, BLOCKS)                                                                                \
     extern "C" __global__ void __launch_bounds__(192, BLOCKS) moe_gate_up_##name##_a##AHEAD(PARAMS(MoeGateUpParams)) { \
         moe_gate_up<F, AHEAD>(p);                                                                                          \
@@ -270,6 +436,9 @@ __device__ __forceinline__ void moe_down(const MoeDownParams& p) {
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) moe_down_##name##_a##AHEAD(PARAMS(MoeDownParams)) { \
         moe_down<F, AHEAD>(p);                                                                                           \
     }
+
+MOE_GATE_UP_FIXED(mxfp4, Mxfp4, 2880, 4, 4, 1, 4, 3)
+MOE_DOWN_FIXED(mxfp4, Mxfp4, 2880, 4, 2, 3, 2)
 
 MOE_GATE_UP(mxfp4, Mxfp4, 4, 2)
 MOE_GATE_UP(q4_0, Q4_0, 3, 2)

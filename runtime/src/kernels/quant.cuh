@@ -33,11 +33,11 @@ __device__ __forceinline__ uint32_t word(const uint4& v, int i) {
 }
 
 // Small scales of two neighbouring units, of which the first is even: one load where rows begin at even places.
-template <int BYTES>
+template <int BYTES, bool WHOLE>
 __device__ __forceinline__ uint32_t load_scale_pair(const uint8_t* row, unsigned unit, unsigned units) {
     const uint8_t* p = row + unit * BYTES;
-    if (units % 2 == 0) {
-        if (unit >= units) return 0;
+    if (WHOLE || units % 2 == 0) {
+        if (!WHOLE && unit >= units) return 0;
         return BYTES == 1 ? load_weights_2(p) : load_weights_4(p);
     }
     const uint32_t first = unit >= units ? 0 : BYTES == 1 ? load_weights_1(p) : load_weights_2(p);
@@ -48,6 +48,7 @@ __device__ __forceinline__ uint32_t load_scale_pair(const uint8_t* row, unsigned
 // A format says
 //   Row       where a row's planes are
 //   Weights   what a lane holds of one row and step: units 8 * step + t and + 4, scales of units 8 * step + 2 * t and + 1
+//   load      those; WHOLE: the row has all units of the step
 //   halves    four pairs of values (v[p], v[p + 4]) of eight, as halves, times 2^-FACTOR_LOG2 (and 2^4 where p is odd, if
 //             NIBBLES: the activations make up for it)
 //   add       what the sums of two units are worth
@@ -92,15 +93,25 @@ struct Mxfp4 {
     static __device__ __forceinline__ Row row(const Planes& planes, size_t row, unsigned units) {
         return {planes.quants + row * units * 16, planes.scales + row * units};
     }
+    template <bool WHOLE = false>
     static __device__ __forceinline__ Weights load(const Row& row, unsigned step, unsigned t, unsigned units) {
         Weights w;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const unsigned unit = 8 * step + 4 * h + t;
-            w.q[h] = unit < units ? load_weights(row.quants + unit * 16) : make_uint4(0, 0, 0, 0);
+            w.q[h] = WHOLE || unit < units ? load_weights(row.quants + unit * 16) : make_uint4(0, 0, 0, 0);
         }
-        w.scales = load_scale_pair<1>(row.scales, 8 * step + 2 * t, units);
+        w.scales = load_scale_pair<1, WHOLE>(row.scales, 8 * step + 2 * t, units);
         return w;
+    }
+    // Where the row ends before the step does, what is loaded instead does not count: the activations there are zeros. A scale is
+    // that of a unit of the row, never a number of its own making.
+    template <int UNITS>
+    static __device__ __forceinline__ Weights load_within(const Row& row, unsigned step, unsigned t) {
+        static_assert(UNITS % 2 == 0, "scales come in pairs");
+        if (UNITS % 8 == 0) return load<true>(row, step, t, UNITS);
+        return {{load_weights(row.quants + min(8 * step + t, UNITS - 1u) * 16), load_weights(row.quants + min(8 * step + 4 + t, UNITS - 1u) * 16)},
+                load_weights_2(row.scales + min(8 * step + 2 * t, UNITS - 2u))};
     }
     // e2m1 to half: sign to bit 15, magnitude to bits 11 to 9.
     static __device__ __forceinline__ void halves(const Weights& weights, int h, int q, uint32_t (&d)[4]) {
@@ -113,6 +124,10 @@ struct Mxfp4 {
     static __device__ __forceinline__ float add(const Weights& w, unsigned, const float (&v)[2], const Unit (&unit)[2], float sum) {
         sum = fmaf(v[0] * unit[0].factor, __uint_as_float((w.scales & 0xff) << 23), sum);
         return fmaf(v[1] * unit[1].factor, __uint_as_float((w.scales >> 8) << 23), sum);
+    }
+    static __device__ __forceinline__ float add_flat(const Weights& w, const float (&v)[2], float sum) {
+        sum = fmaf(v[0], __uint_as_float((w.scales & 0xff) << 23), sum);
+        return fmaf(v[1], __uint_as_float((w.scales >> 8) << 23), sum);
     }
 };
 
@@ -127,14 +142,15 @@ struct Q4_0 {
     static __device__ __forceinline__ Row row(const Planes& planes, size_t row, unsigned units) {
         return {planes.quants + row * units * 16, planes.scales + row * units * 2};
     }
+    template <bool WHOLE = false>
     static __device__ __forceinline__ Weights load(const Row& row, unsigned step, unsigned t, unsigned units) {
         Weights w;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             const unsigned unit = 8 * step + 4 * h + t;
-            w.q[h] = unit < units ? load_weights(row.quants + unit * 16) : make_uint4(0, 0, 0, 0);
+            w.q[h] = WHOLE || unit < units ? load_weights(row.quants + unit * 16) : make_uint4(0, 0, 0, 0);
         }
-        w.scales = load_scale_pair<2>(row.scales, 8 * step + 2 * t, units);
+        w.scales = load_scale_pair<2, WHOLE>(row.scales, 8 * step + 2 * t, units);
         return w;
     }
     static __device__ __forceinline__ void halves(const Weights& weights, int h, int q, uint32_t (&d)[4]) {
@@ -161,6 +177,7 @@ struct Q8_0 {
     static __device__ __forceinline__ Row row(const Planes& planes, size_t row, unsigned units) {
         return {planes.quants + row * units * 32, planes.scales + row * units * 2};
     }
+    template <bool WHOLE = false>
     static __device__ __forceinline__ Weights load(const Row& row, unsigned step, unsigned t, unsigned units) {
         Weights w;
 #pragma unroll
@@ -168,10 +185,10 @@ struct Q8_0 {
             const unsigned unit = 8 * step + 4 * h + t;
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                w.q[h][i] = unit < units ? load_weights(row.quants + unit * 32 + i * 16) : make_uint4(0, 0, 0, 0);
+                w.q[h][i] = WHOLE || unit < units ? load_weights(row.quants + unit * 32 + i * 16) : make_uint4(0, 0, 0, 0);
             }
         }
-        w.scales = load_scale_pair<2>(row.scales, 8 * step + 2 * t, units);
+        w.scales = load_scale_pair<2, WHOLE>(row.scales, 8 * step + 2 * t, units);
         return w;
     }
     static __device__ __forceinline__ void halves(const Weights& weights, int h, int q, uint32_t (&d)[4]) {
@@ -203,6 +220,7 @@ struct Q4K {
     static __device__ __forceinline__ Row row(const Planes& planes, size_t row, unsigned units) {
         return {planes.quants + row * units * 16, planes.supers + row * units * 2};
     }
+    template <bool = true>
     static __device__ __forceinline__ Weights load(const Row& row, unsigned step, unsigned t, unsigned) {
         const uint8_t* quants = row.quants + (8 * step + t) * 16;
         return {{load_weights(quants), load_weights(quants + 64)}, load_weights(row.supers + step * 16)};
@@ -244,6 +262,7 @@ struct Q6K {
         return {planes.quants + row * units * 16, planes.high + row * units * 8, planes.scales + row * units * 2,
                 planes.supers + row * (units / 8) * 2};
     }
+    template <bool = true>
     static __device__ __forceinline__ Weights load(const Row& row, unsigned step, unsigned t, unsigned) {
         const unsigned unit = 8 * step + t;
         const uint8_t *low = row.low + unit * 16, *high = row.high + unit * 8;
@@ -380,6 +399,11 @@ __device__ __forceinline__ float stage_row(const Input& in, const float* x, cons
     return in.norm ? stage_batches<F, 2, true>(in, x, to, units) : stage_batches<F, 4, false>(in, x, to, units);
 }
 
+// Eight halves as pairs (p, p + 4).
+__device__ __forceinline__ uint4 ordered_halves(const uint4& v) {
+    return make_uint4(__byte_perm(v.x, v.z, 0x5410), __byte_perm(v.x, v.z, 0x7632), __byte_perm(v.y, v.w, 0x5410), __byte_perm(v.y, v.w, 0x7632));
+}
+
 // Activations that are halves already, `scale` times too large.
 template <class F>
 __device__ __forceinline__ void stage_halves(const __half* x, const Staged& to, unsigned units, float scale) {
@@ -396,9 +420,7 @@ __device__ __forceinline__ void stage_halves(const __half* x, const Staged& to, 
         for (int n = 0; n < BATCH; n++) {
             const unsigned i = first + n * blockDim.x;
             if (i >= 4 * units) break;
-            to.chunks[i % 4 * units + i / 4] =
-                make_uint4(__byte_perm(v[n].x, v[n].z, 0x5410), __byte_perm(v[n].x, v[n].z, 0x7632),
-                           __byte_perm(v[n].y, v[n].w, 0x5410), __byte_perm(v[n].y, v[n].w, 0x7632));
+            to.chunks[i % 4 * units + i / 4] = ordered_halves(v[n]);
         }
     }
     for (unsigned unit = threadIdx.x; unit < units; unit += blockDim.x) {
@@ -421,10 +443,135 @@ __device__ __forceinline__ void stage(const Input& in, uint32_t tokens, void* sh
         __syncthreads();
         return;
     }
-    block_sums(sums, scratch);
+    block_sums_once(sums, scratch);
 #pragma unroll
     for (int t = 0; t < TOKENS; t++) factor[t] = rsqrtf(sums[t] / in.k + in.eps);
 }
+
+// One token's activations where width and block are known: nothing diverges.
+template <class F, int UNITS, int WARPS, bool NORM>
+__device__ __forceinline__ float stage_held(const Input& in, const Staged& to) {
+    constexpr int CHUNKS = 4 * UNITS, THREADS = 32 * WARPS, HELD = ceil_div(CHUNKS, THREADS), BATCH = NORM ? 2 : 4;
+    float sum = 0.0f;
+#pragma unroll
+    for (int first = 0; first < HELD; first += BATCH) {
+        float4 a[BATCH][2], w[BATCH][2];
+#pragma unroll
+        for (int n = 0; n < BATCH && first + n < HELD; n++) {
+            const unsigned i = threadIdx.x + (first + n) * THREADS;
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                a[n][j] = i < CHUNKS ? load_activations(in.x, 2 * i + j) : make_float4(0, 0, 0, 0);
+                w[n][j] = make_float4(1, 1, 1, 1);
+                if (NORM && in.weight && i < CHUNKS) w[n][j] = __ldg(reinterpret_cast<const float4*>(in.weight) + 2 * i + j);
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < BATCH && first + n < HELD; n++) {
+            const unsigned i = threadIdx.x + (first + n) * THREADS;
+            float v[8] = {a[n][0].x, a[n][0].y, a[n][0].z, a[n][0].w, a[n][1].x, a[n][1].y, a[n][1].z, a[n][1].w};
+            if (NORM) {
+                const float f[8] = {w[n][0].x, w[n][0].y, w[n][0].z, w[n][0].w, w[n][1].x, w[n][1].y, w[n][1].z, w[n][1].w};
+#pragma unroll
+                for (int j = 0; j < 8; j++) {
+                    sum = fmaf(v[j], v[j], sum);
+                    v[j] *= f[j];
+                }
+            }
+            stage_eight<F>(to, UNITS, i, v, i < CHUNKS);
+        }
+    }
+    return sum;
+}
+
+// Returns what a product still lacks; `scratch` has a place for each warp.
+template <class F, int UNITS, int WARPS>
+__device__ __forceinline__ float stage_fixed(const Input& in, void* shared, float* scratch) {
+    const Staged to = staged<F>(shared, UNITS, 0);
+    if (!in.norm) {
+        stage_held<F, UNITS, WARPS, false>(in, to);
+        __syncthreads();
+        return 1.0f;
+    }
+    const float sum = warp_sum(stage_held<F, UNITS, WARPS, true>(in, to));
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = sum;
+    __syncthreads();
+    return rsqrtf(sum_of_warps<WARPS>(scratch) / (32 * UNITS) + in.eps);
+}
+
+// One token's activations where width and block are known and a row is whole chunks of F without a table: one power of two for
+// all of them, which half precision has the range for (what it rounds to nothing is 2^-28 of the greatest). A thread holds what
+// it stages. Rows are padded with zeros to whole steps.
+template <int UNITS, int WARPS>
+struct FlatStage {
+    static constexpr int CHUNKS = 4 * UNITS, THREADS = 32 * WARPS, HELD = ceil_div(CHUNKS, THREADS), PITCH = ceil_div(UNITS, 8) * 8;
+    static constexpr int BYTES = PITCH * 64;
+
+    // Zeros behind the row; its four rows of chunks are `pitch` apart.
+    static __device__ __forceinline__ void pad(uint4* chunks, unsigned pitch) {
+        constexpr int MORE = PITCH - UNITS;
+        if constexpr (MORE != 0) {
+            const unsigned i = threadIdx.x;
+            if (i < 4 * MORE) chunks[i / MORE * pitch + UNITS + i % MORE] = make_uint4(0, 0, 0, 0);
+        }
+    }
+
+    // Returns what a product still lacks; `scratch` has 64 places. An RMS norm at most.
+    static __device__ __forceinline__ float run(const Input& in, const float* x, uint4* chunks, float* scratch) {
+        float v[HELD][8], sum = 0.0f, most = 0.0f;
+        float4 a[HELD][2], w[HELD][2];
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+            const unsigned i = threadIdx.x + n * THREADS;
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                a[n][j] = i < CHUNKS ? load_activations(x, 2 * i + j) : make_float4(0, 0, 0, 0);
+                w[n][j] = make_float4(1, 1, 1, 1);
+                if (in.norm && in.weight && i < CHUNKS) w[n][j] = __ldg(reinterpret_cast<const float4*>(in.weight) + 2 * i + j);
+            }
+        }
+        pad(chunks, PITCH);
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                const float4 p = a[n][j], q = w[n][j];
+                sum += p.x * p.x + p.y * p.y + p.z * p.z + p.w * p.w;
+                v[n][4 * j] = p.x * q.x;
+                v[n][4 * j + 1] = p.y * q.y;
+                v[n][4 * j + 2] = p.z * q.z;
+                v[n][4 * j + 3] = p.w * q.w;
+            }
+#pragma unroll
+            for (int j = 0; j < 8; j++) most = fmaxf(most, fabsf(v[n][j]));
+        }
+        sum = warp_sum(sum);
+        most = __uint_as_float(warp_greatest(__float_as_uint(most)));
+        if (threadIdx.x % 32 == 0) {
+            scratch[threadIdx.x / 32] = sum;
+            scratch[32 + threadIdx.x / 32] = most;
+        }
+        __syncthreads();
+        most = scratch[32];
+#pragma unroll
+        for (int i = 1; i < WARPS; i++) most = fmaxf(most, scratch[32 + i]);
+        constexpr int TOP = 14;
+        int exponent = static_cast<int>(__float_as_uint(most) >> 23) - 127;
+        exponent = most == 0.0f ? TOP : max(-100, min(exponent, 100));
+        const float up = __uint_as_float(static_cast<uint32_t>(127 + TOP - exponent) << 23);
+        const float down = __uint_as_float(static_cast<uint32_t>(127 - TOP + exponent) << 23);
+#pragma unroll
+        for (int n = 0; n < HELD; n++) {
+            const unsigned i = threadIdx.x + n * THREADS;
+            __half2 pairs[4];
+#pragma unroll
+            for (int p = 0; p < 4; p++) pairs[p] = __floats2half2_rn(v[n][p] * up, v[n][p + 4] * up);
+            if (i < CHUNKS) chunks[i % 4 * PITCH + i / 4] = *reinterpret_cast<uint4*>(pairs);
+        }
+        const float rms = in.norm ? rsqrtf(sum_of_warps<WARPS>(scratch) / (32 * UNITS) + in.eps) : 1.0f;
+        return rms * down;
+    }
+};
 
 // ---- products --------------------------------------------------------------------------------------------------------
 
@@ -485,6 +632,61 @@ __device__ __forceinline__ void multiply(const typename F::Weights& a, const typ
         }
         sums[0][token] = F::add(a, t, va, entries, sums[0][token]);
         sums[1][token] = F::add(b, t, vb, entries, sums[1][token]);
+    }
+}
+
+// The same for one token, with what is known when the kernel is compiled: WHOLE: a step has all its units, or zeros in their
+// place; FLAT: no table, `add_flat` knows all, and the row's last place is zeros, which lanes that take no part read.
+template <class F, bool WHOLE, bool FLAT, int CHAINS = 1>
+__device__ __forceinline__ void multiply_one(const typename F::Weights& a, const typename F::Weights& b, const uint4* chunks,
+                                             const typename F::Entry* table, unsigned pitch, unsigned step, unsigned units,
+                                             float (&sums)[2]) {
+    const unsigned lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    unsigned mine = 8 * step + (g & 4) + t;
+    const bool active = (g & 3) == t && (WHOLE || mine < units);
+    if (FLAT && !active) mine = units - 1;
+    static_assert(F::HALVES == 1 || CHAINS == 1, "halves are chains already");
+    float c[F::HALVES * CHAINS][2][4] = {};
+#pragma unroll
+    for (int q = 0; q < 4; q++) {
+        const int chain = F::HALVES == 1 ? q % CHAINS : q / 2;
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (FLAT || active) x = chunks[q * pitch + mine];
+        uint32_t da[2][4], db[2][4];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            F::halves(a, h, q, da[h]);
+            F::halves(b, h, q, db[h]);
+        }
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            mma(c[chain][h], da[h][0], db[h][0], da[h][1], db[h][1], x.x, x.y);
+            mma(c[chain][h], da[h][2], db[h][2], da[h][3], db[h][3], x.z, x.w);
+        }
+    }
+    float va[2 * F::HALVES], vb[2 * F::HALVES];
+#pragma unroll
+    for (int half = 0; half < F::HALVES; half++) {
+        if (CHAINS == 2) {
+#pragma unroll
+            for (int i = 0; i < 8; i++) c[half][i / 4][i % 4] += c[CHAINS - 1][i / 4][i % 4];
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            va[i * F::HALVES + half] = t < 2 ? c[half][0][i] : c[half][1][i];
+            vb[i * F::HALVES + half] = t < 2 ? c[half][0][2 + i] : c[half][1][2 + i];
+        }
+    }
+    if constexpr (FLAT) {
+        sums[0] = F::add_flat(a, va, sums[0]);
+        sums[1] = F::add_flat(b, vb, sums[1]);
+    } else {
+        const unsigned unit = 8 * step + 2 * t;
+        typename F::Entry entries[2] = {};
+        if (WHOLE || unit < units) entries[0] = table[unit];
+        if (WHOLE || unit + 1 < units) entries[1] = table[unit + 1];
+        sums[0] = F::add(a, t, va, entries, sums[0]);
+        sums[1] = F::add(b, t, vb, entries, sums[1]);
     }
 }
 

@@ -38,8 +38,9 @@ __device__ __forceinline__ uint32_t order_of(float x) {
     return bits & 0x80000000u ? max(~bits, 2u) : bits | 0x80000000u;
 }
 
-// Chooses among up to 32 * N experts: the weight is a score as it goes into `weigh`.
-template <int N>
+// Chooses among up to 32 * N experts, TOP of them (0: as many as the parameters say): the weight is a score as it goes into
+// `weigh`.
+template <int N, int TOP = 0>
 __device__ __forceinline__ Route choose_among(const RouteParams& p, const float* logits) {
     const unsigned lane = threadIdx.x % 32;
     float scores[N];
@@ -80,24 +81,38 @@ __device__ __forceinline__ Route choose_among(const RouteParams& p, const float*
         order[i] = expert < p.experts ? order_of(worth) : 0;
     }
     Route route = {0, 0.0f};
-#pragma unroll 1
-    for (unsigned n = 0; n < p.top; n++) {
-        // Each lane's best; of equals the lower index.
-        uint32_t best = 0, slot = 0;
-        float score = 0.0f;
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            const bool better = order[i] > best;
-            best = better ? order[i] : best;
-            slot = better ? i : slot;
-            score = better ? scores[i] : score;
+    if constexpr (N == 1) {
+        const unsigned top = TOP ? TOP : p.top;
+#pragma unroll TOP ? TOP : 1
+        for (unsigned n = 0; n < top; n++) {
+            const uint32_t most = warp_greatest(order[0]);
+            // Of equals the lowest.
+            const uint32_t expert = __ffs(__ballot_sync(ALL_LANES, order[0] == most)) - 1;
+            if (lane == expert) order[0] = 0;
+            if (lane == n) route.expert = expert;
         }
-        const uint32_t most = __reduce_max_sync(ALL_LANES, best);
-        const uint32_t expert = __reduce_min_sync(ALL_LANES, best == most ? 32 * slot + lane : 0xffffffffu);
-        score = __shfl_sync(ALL_LANES, score, expert % 32);
+        route.weight = __shfl_sync(ALL_LANES, scores[0], route.expert);
+        if (lane >= top) route = {0, 0.0f};
+    } else {
+#pragma unroll 1
+        for (unsigned n = 0; n < p.top; n++) {
+            // Each lane's best; of equals the lower index.
+            uint32_t best = 0, slot = 0;
+            float score = 0.0f;
 #pragma unroll
-        for (int i = 0; i < N; i++) order[i] = expert == 32 * i + lane ? 0 : order[i];
-        if (lane == n) route = {expert, score};
+            for (int i = 0; i < N; i++) {
+                const bool better = order[i] > best;
+                best = better ? order[i] : best;
+                slot = better ? i : slot;
+                score = better ? scores[i] : score;
+            }
+            const uint32_t most = __reduce_max_sync(ALL_LANES, best);
+            const uint32_t expert = __reduce_min_sync(ALL_LANES, best == most ? 32 * slot + lane : 0xffffffffu);
+            score = __shfl_sync(ALL_LANES, score, expert % 32);
+#pragma unroll
+            for (int i = 0; i < N; i++) order[i] = expert == 32 * i + lane ? 0 : order[i];
+            if (lane == n) route = {expert, score};
+        }
     }
     return route;
 }
