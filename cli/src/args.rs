@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inferno_runtime::chat::harmony::ReasoningEffort;
 use inferno_runtime::device::{ComputeDtype, DeviceChoice};
+use inferno_runtime::weights::Quant;
 
 /// What scripts rest on, of every command.
 const EXIT_CODES: &str = "\
@@ -406,6 +407,12 @@ pub(crate) struct BenchArgs {
     /// Seed of the random weights.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
     pub(crate) seed: u64,
+
+    /// Type of the random matrices: bf16, q8_0 or q4_k_m. Vectors are f32; experts that config.json has in MXFP4 stay so.
+    /// q4_k_m is llama.cpp's mixture: the head, and in half of the layers values and down projections, in Q6_K, the rest
+    /// in Q4_K.
+    #[arg(long, value_name = "TYPE", default_value_t = Quant::Bf16, requires = "random")]
+    pub(crate) quant: Quant,
 
     /// Tokens of the prompt.
     #[arg(short, long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

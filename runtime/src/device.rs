@@ -241,6 +241,18 @@ impl Backend {
         }
     }
 
+    /// Waits until all that the device was given is done.
+    ///
+    /// # Errors
+    /// If any of it failed.
+    pub fn synchronize(&self) -> Result<()> {
+        match self {
+            Self::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Ok(gpu.synchronize()?),
+        }
+    }
+
     #[cfg(feature = "cuda")]
     fn cuda(index: usize, dtype: ComputeDtype) -> Result<Self> {
         Ok(Self::Cuda(crate::cuda::Gpu::open(index, dtype)?))

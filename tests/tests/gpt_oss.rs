@@ -17,7 +17,9 @@ fn plan(name: &str) -> Plan {
     let config = ConfigFile::from_json(name, &text).unwrap();
     let architecture = select(ARCHITECTURES, &config).unwrap();
     assert_eq!(architecture.name, "gpt_oss");
-    architecture.plan(&config, Source::Random(0)).unwrap()
+    architecture
+        .plan(&config, Source::Random(0.into()))
+        .unwrap()
 }
 
 /// Bytes of the published files: MXFP4 experts, all other numbers bf16.

@@ -12,7 +12,7 @@ use inferno_runtime::engine::{EngineOptions, device};
 use inferno_runtime::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 use inferno_runtime::models::ARCHITECTURES;
 use inferno_runtime::nn::{Model, load_model, next_token, select};
-use inferno_runtime::weights::{Plan, Source};
+use inferno_runtime::weights::{Plan, Random, Source};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
         },
     )?;
     cache.place(&backend)?;
+    backend.synchronize()?;
     let load = begin.elapsed();
     let mut best: Option<(Duration, Vec<Duration>)> = None;
     for round in 1..=args.rounds {
@@ -103,7 +104,11 @@ fn open(args: &BenchArgs, tokens: usize) -> anyhow::Result<(Box<dyn Model>, Plan
         memory_limit: args.device.memory_limit,
     };
     if let Some(path) = &args.random {
-        return random(path, args.seed, &options, tokens);
+        let weights = Random {
+            seed: args.seed,
+            quant: args.quant,
+        };
+        return random(path, weights, &options, tokens);
     }
     let checkpoint = model::checkpoint(args.model.as_deref().unwrap_or(model::EMBEDDED))?;
     let architecture = select(ARCHITECTURES, checkpoint.config())?;
@@ -116,7 +121,7 @@ fn open(args: &BenchArgs, tokens: usize) -> anyhow::Result<(Box<dyn Model>, Plan
 /// Random weights of the true shape that a config.json asks for: speed without a download.
 fn random(
     path: &Path,
-    seed: u64,
+    weights: Random,
     options: &EngineOptions,
     tokens: usize,
 ) -> anyhow::Result<(Box<dyn Model>, Plan, Backend)> {
@@ -124,9 +129,9 @@ fn random(
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config = ConfigFile::from_json(path.display().to_string(), &text)?;
     let architecture = select(ARCHITECTURES, &config)?;
-    let plan = architecture.plan(&config, Source::Random(seed))?;
+    let plan = architecture.plan(&config, Source::Random(weights))?;
     let backend = device::choose(&plan, tokens, options)?;
-    let (model, plan) = architecture.random(&config, seed, backend.clone())?;
+    let (model, plan) = architecture.random(&config, weights, backend.clone())?;
     Ok((model, plan, backend))
 }
 
@@ -219,7 +224,7 @@ fn peak_memory() -> Option<u64> {
 fn table(results: &Results) -> String {
     let [median, p90, p99] = results.decode_ms;
     format!(
-        "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s\n\
+        "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s ({:.2} GB/s)\n\
          prefill       {:.1} tokens/s ({} tokens, first token after {:.3} s)\n\
          decode        {:.1} tokens/s ({} tokens; ms a token: median {median:.2}, p90 {p90:.2}, p99 {p99:.2})\n\
          bandwidth     {:.1} GB/s of weights while decoding\npeak memory   {}\n{}",
@@ -229,6 +234,7 @@ fn table(results: &Results) -> String {
         results.device,
         results.threads,
         results.load_seconds,
+        results.weight_bytes as f64 / results.load_seconds.max(1e-9) / 1e9,
         results.prefill_tokens_per_second,
         results.prompt_tokens,
         results.first_token_seconds,

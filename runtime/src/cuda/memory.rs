@@ -154,7 +154,7 @@ impl Buffer {
         bytes: usize,
     ) -> Result<(), DeviceError> {
         self.holds(offset, bytes)?;
-        other.holds(0, bytes)?;
+        other.holds(from, bytes)?;
         if bytes == 0 {
             return Ok(());
         }
@@ -215,6 +215,24 @@ impl Pinned {
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: allocated and initialized for so many bytes.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes) }
+    }
+
+    /// The bytes, to be written. Whoever does waits for the device to have read them first.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed once.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.bytes) }
+    }
+
+    /// Starts a copy of bytes from `from` on to an address on the device, where there is room for them. Neither is touched
+    /// until the stream has done it.
+    pub(super) fn send(&self, from: usize, bytes: usize, to: DevicePtr) -> Result<(), DeviceError> {
+        let part = self.as_slice().get(from..from.saturating_add(bytes));
+        let part = part.ok_or(DeviceError::Mixed("a copy reaches beyond its pinned pages"))?;
+        self.gpu.bind()?;
+        // SAFETY: the bytes are the pages', the room is the caller's, and he waits before he changes either.
+        check("a copy to the GPU", unsafe {
+            sys::cuMemcpyHtoDAsync_v2(to.0, part.as_ptr().cast(), bytes, self.gpu.stream)
+        })
     }
 
     /// Starts a copy from a buffer into the first bytes.

@@ -92,6 +92,14 @@ impl From<Instant> for Phases {
 }
 
 impl Phases {
+    /// With how fast so many bytes came.
+    fn end_of(&mut self, phase: &str, bytes: u64) {
+        let seconds = self.since.elapsed().as_secs_f32();
+        let gb_per_second = bytes as f32 / 1e9 / seconds.max(1e-9);
+        tracing::info!(seconds, gb_per_second, "{phase} ready");
+        self.since = Instant::now();
+    }
+
     fn end(&mut self, phase: &str) {
         let seconds = self.since.elapsed().as_secs_f32();
         tracing::info!(seconds, "{phase} ready");

@@ -17,6 +17,7 @@ pub(crate) mod matrix;
 pub(crate) mod moe_decode;
 pub(crate) mod norm;
 pub(crate) mod norm_prefill;
+pub(crate) mod random;
 pub(crate) mod repack;
 pub(crate) mod rope_append_prefill;
 pub(crate) mod router;

@@ -41,9 +41,9 @@ impl Table {
     #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
     fn new(w: &Weights, matrix: Matrix) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if let Some(gpu) = w.gpu() {
+        if let Some(loader) = w.loader() {
             let parts = std::slice::from_ref(&matrix);
-            let device = crate::cuda::DeviceMatrix::upload(gpu, parts, "the embedding")?;
+            let device = crate::cuda::DeviceMatrix::load(loader, parts, "the embedding")?;
             return Ok(Self::Device(std::sync::Arc::new(device)));
         }
         Ok(Self::Host(matrix))

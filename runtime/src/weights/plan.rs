@@ -155,7 +155,7 @@ pub struct PlannedTensor {
     pub shape: Vec<usize>,
     /// The line of the spec that asks for it.
     pub at: &'static str,
-    /// How the file stores it; `None` without a file, or when it is missing.
+    /// How the file stores it, or how random weights are; `None` when it is missing.
     pub dtype: Option<StoredDtype>,
     /// Its bytes in the file, or of random weights.
     pub bytes: usize,

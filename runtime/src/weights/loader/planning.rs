@@ -51,7 +51,9 @@ impl Weights<'_> {
                     .extend(self.compare(&tensor, info, shapes, elements));
             }
             Source::Random(_) => {
-                tensor.bytes = random::bytes_of(&tensor.shape, elements.packed());
+                let form = self.random_form(&tensor.name, elements);
+                let (dtype, bytes) = random::stored(&tensor.shape, form);
+                (tensor.dtype, tensor.bytes) = (Some(dtype), bytes);
             }
         }
         state.tensors.push(tensor);

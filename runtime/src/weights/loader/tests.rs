@@ -295,9 +295,9 @@ fn gguf_drops_leading_ones() {
 #[test]
 fn random_weights_need_no_checkpoint_and_repeat() {
     let config = ConfigFile::from_json("config.json", CONFIG).unwrap();
-    let vector = |seed| {
+    let vector = |seed: u64| {
         let mode = Mode::Loading(Precision::Exact.into());
-        Weights::new(&ARCHITECTURE, &config, Source::Random(seed), mode)
+        Weights::new(&ARCHITECTURE, &config, Source::Random(seed.into()), mode)
             .unwrap()
             .vector(NORM, ".weight", 5)
             .unwrap()
@@ -311,7 +311,13 @@ fn random_weights_need_no_checkpoint_and_repeat() {
 #[test]
 fn a_name_that_the_format_lacks_is_an_error() {
     let config = ConfigFile::from_json("config.json", CONFIG).unwrap();
-    let w = Weights::new(&ARCHITECTURE, &config, Source::Random(0), Mode::Planning).unwrap();
+    let w = Weights::new(
+        &ARCHITECTURE,
+        &config,
+        Source::Random(0.into()),
+        Mode::Planning,
+    )
+    .unwrap();
     let error = w
         .vector(Name::new(["", "norm"], "test.toml:3"), ".weight", 5)
         .unwrap_err();
