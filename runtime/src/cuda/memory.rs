@@ -146,11 +146,31 @@ impl Buffer {
         Ok(values)
     }
 
-    /// Copies another buffer's bytes to the byte `offset`, in the order of the stream.
+    /// Copies another buffer's first bytes to the byte `offset`, in the order of the stream.
     pub(crate) fn copy_from(
         &self,
         offset: usize,
         other: &Self,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
+        self.copy(offset, other, 0, bytes)
+    }
+
+    /// Copies another buffer's bytes from `from` on to the first ones, in the order of the stream.
+    pub(super) fn copy_part(
+        &self,
+        other: &Self,
+        from: usize,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
+        self.copy(0, other, from, bytes)
+    }
+
+    fn copy(
+        &self,
+        offset: usize,
+        other: &Self,
+        from: usize,
         bytes: usize,
     ) -> Result<(), DeviceError> {
         self.holds(offset, bytes)?;
@@ -163,7 +183,7 @@ impl Buffer {
         check("a copy on the GPU", unsafe {
             sys::cuMemcpyDtoDAsync_v2(
                 self.ptr.0 + offset as u64,
-                other.ptr.0,
+                other.ptr.0 + from as u64,
                 bytes,
                 self.gpu.stream,
             )

@@ -17,6 +17,7 @@ mod matrix;
 mod memory;
 mod plan;
 mod run;
+mod sample;
 mod tape;
 mod tensor_map;
 
@@ -29,6 +30,7 @@ pub(crate) use lower::SCRATCH;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
+pub(crate) use sample::{DeviceRow, DeviceSampler};
 pub(crate) use tape::{
     AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value,
 };

@@ -11,7 +11,7 @@ use crate::chat::{ChatError, ChatTemplate};
 use crate::config::Format;
 use crate::device::Backend;
 use crate::kv_cache::{KvCache, KvCacheOptions};
-use crate::nn::{load_model, select};
+use crate::nn::{SamplerMemory, load_model, select};
 use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerConfig};
 use crate::weights::{Checkpoint, CheckpointError, MetadataValue, Plan, Source};
@@ -75,6 +75,7 @@ impl Engine {
             defaults: params,
             context,
             held: None,
+            sampling: SamplerMemory::default(),
             summary,
         })
     }

@@ -38,7 +38,7 @@ use crate::chat::{ChatError, ChatOptions, ChatTemplate, Message, RenderOptions};
 use crate::cpu::Precision;
 use crate::device::{ComputeDtype, DeviceChoice};
 use crate::kv_cache::{KvCache, SequenceId};
-use crate::nn::Model;
+use crate::nn::{Model, SamplerMemory};
 use crate::prompt::PromptError;
 use crate::sampling::SamplingParams;
 use crate::tokenizer::Tokenizer;
@@ -117,6 +117,7 @@ pub struct Engine {
     defaults: SamplingParams,
     context: usize,
     held: Option<Held>,
+    sampling: SamplerMemory,
     summary: LoadSummary,
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod random;
 pub(crate) mod repack;
 pub(crate) mod rope_append_prefill;
 pub(crate) mod router;
+pub(crate) mod sample;
 #[cfg(test)]
 pub(crate) mod testing;
 
