@@ -132,6 +132,15 @@ pub(crate) struct DeviceArgs {
 }
 
 /// `16GiB`, `500MB`, `1024`.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if number.is_finite() && number > 0.0 {
+        Ok(number)
+    } else {
+        Err(format!("{number} is not above 0"))
+    }
+}
+
 fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 8] = [
         ("KiB", 1 << 10),
@@ -421,6 +430,10 @@ pub(crate) struct BenchArgs {
     /// Tokens written after it.
     #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub(crate) decode: u32,
+
+    /// Bandwidth of memory that decoding is compared with, instead of the one measured on the GPU.
+    #[arg(long, value_name = "GB/S", value_parser = positive)]
+    pub(crate) bandwidth: Option<f64>,
 
     /// Rounds; the one with the fastest decode is reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]

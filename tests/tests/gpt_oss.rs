@@ -32,6 +32,21 @@ fn published_bytes(plan: &Plan) -> usize {
 }
 
 #[test]
+fn a_token_reads_its_row_and_four_of_32_experts() {
+    let plan = plan("20b.json");
+    for tensor in &plan.tensors {
+        let read = match tensor.name.as_str() {
+            name if name.contains(".experts.") => tensor.bytes / 8,
+            "model.embed_tokens.weight" => 2 * 2880,
+            _ => tensor.bytes,
+        };
+        assert_eq!(tensor.token_bytes, read, "{}", tensor.name);
+    }
+    // 24 layers of 64-wide keys and values of 8 heads; every other one sees 128 tokens.
+    assert_eq!(plan.token_kv_bytes(1000, 2), 12 * 2048 * (1000 + 128));
+}
+
+#[test]
 fn gpt_oss_20b_has_the_tensors_of_its_published_index() {
     let plan = plan("20b.json");
     assert_eq!(plan.tensors.len(), 459);

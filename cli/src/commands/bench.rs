@@ -16,6 +16,7 @@ use inferno_runtime::weights::{Plan, Random, Source};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
+use crate::gpu_memory::{Seen, Watch, Whose};
 use crate::model;
 use crate::printer::{Printer, bytes, count};
 
@@ -45,6 +46,26 @@ struct Results {
     peak_memory_bytes: Option<u64>,
     /// Most memory of the GPU that the program has allocated; `None` on the CPU.
     peak_gpu_memory_bytes: Option<u64>,
+    /// Most memory of the GPU in use as its driver counts it, after loading and after each round; `None` where it does not.
+    driver_gpu_memory: Option<Seen>,
+    /// Bytes of weights that a decoded token reads: of experts those chosen, of an embedding a row.
+    token_weight_bytes: u64,
+    /// Bytes of keys and values that a decoded token reads, of the one in the middle of the answer.
+    token_cache_bytes: u64,
+    /// What decoding reads a second.
+    read_gb_per_second: f64,
+    /// What memory gives: measured on the GPU, or as the command line says; `None` on the CPU when it does not.
+    bandwidth: Option<Bandwidth>,
+}
+
+/// What memory gives at most.
+#[derive(Clone, Copy, Serialize)]
+struct Bandwidth {
+    gb_per_second: f64,
+    /// By a kernel that reads and does nothing else; else it is what the command line says.
+    measured: bool,
+    /// The time that reading takes at this bandwidth, of the time that decoding took.
+    share_of_floor: f64,
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -60,11 +81,14 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     cache.place(&backend)?;
     backend.synchronize()?;
     let load = begin.elapsed();
+    let mut watch = backend.bus_id()?.and_then(Watch::of);
+    let mut seen = watch.as_mut().and_then(Watch::look);
     let mut best: Option<(Duration, Vec<Duration>)> = None;
     for round in 1..=args.rounds {
         let sequence = cache.open(prompt + answer)?;
         let measured = once(&*model, &mut cache, sequence, prompt, answer)?;
         cache.close(sequence);
+        seen = watch.as_mut().and_then(Watch::look);
         printer.aside(&format!(
             "round {round}/{}: first token after {:.3} s, decode {:.1} tokens/s",
             args.rounds,
@@ -81,7 +105,20 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     let Some((first, steps)) = best else {
         bail!("no round was run")
     };
-    let results = results(&plan, &backend, load, prompt, first, steps);
+    let mut results = results(&plan, &backend, load, prompt, first, steps);
+    results.driver_gpu_memory = seen;
+    // Last, for it needs memory of its own.
+    let given = args.bandwidth.map(|gb| (gb, false));
+    let measured = || backend.bandwidth().map(|bytes| Some((bytes? / 1e9, true)));
+    results.bandwidth = match given {
+        Some(given) => Some(given),
+        None => measured()?,
+    }
+    .map(|(gb_per_second, measured)| Bandwidth {
+        gb_per_second,
+        measured,
+        share_of_floor: results.read_gb_per_second / gb_per_second,
+    });
     if args.json {
         printer.json(&results)?;
     } else {
@@ -194,6 +231,9 @@ fn results(
             .get(index)
             .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
+    let answer = steps.len() + 1;
+    let token_weight_bytes = plan.token_bytes();
+    let token_cache_bytes = plan.token_kv_bytes(prompt + answer / 2, backend.cache_number_bytes());
     Results {
         architecture: plan.architecture,
         parameters: plan.parameters(),
@@ -210,6 +250,11 @@ fn results(
         decode_ms: [0.5, 0.9, 0.99].map(percentile),
         peak_memory_bytes: peak_memory(),
         peak_gpu_memory_bytes: backend.peak_memory(),
+        driver_gpu_memory: None,
+        token_weight_bytes,
+        token_cache_bytes,
+        read_gb_per_second: (token_weight_bytes + token_cache_bytes) as f64 * decode / 1e9,
+        bandwidth: None,
     }
 }
 
@@ -227,7 +272,7 @@ fn table(results: &Results) -> String {
         "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s ({:.2} GB/s)\n\
          prefill       {:.1} tokens/s ({} tokens, first token after {:.3} s)\n\
          decode        {:.1} tokens/s ({} tokens; ms a token: median {median:.2}, p90 {p90:.2}, p99 {p99:.2})\n\
-         bandwidth     {:.1} GB/s of weights while decoding\npeak memory   {}\n{}",
+         reads         {} of weights and {} of cache a token: {:.1} GB/s while decoding\n{}peak memory   {}\n{}",
         results.architecture,
         count(results.parameters),
         bytes(results.weight_bytes),
@@ -240,14 +285,46 @@ fn table(results: &Results) -> String {
         results.first_token_seconds,
         results.decode_tokens_per_second,
         results.answer_tokens,
-        results.weight_bytes as f64 * results.decode_tokens_per_second / 1e9,
+        bytes(results.token_weight_bytes),
+        bytes(results.token_cache_bytes),
+        results.read_gb_per_second,
+        floor(results),
         results.peak_memory_bytes.map_or("unknown".into(), bytes),
-        results.peak_gpu_memory_bytes.map_or(String::new(), |peak| {
-            format!(
-                "GPU memory    {} at most; estimate {}\n",
-                bytes(peak),
-                bytes(results.estimated_bytes)
-            )
-        }),
+        gpu_memory(results),
+    )
+}
+
+fn floor(results: &Results) -> String {
+    let Some(bandwidth) = results.bandwidth else {
+        return String::new();
+    };
+    let source = if bandwidth.measured {
+        "measured"
+    } else {
+        "given"
+    };
+    format!(
+        "floor         {:.1} % of the tokens/s that {:.1} GB/s of memory ({source}) would allow\n",
+        bandwidth.share_of_floor * 100.0,
+        bandwidth.gb_per_second,
+    )
+}
+
+fn gpu_memory(results: &Results) -> String {
+    let Some(peak) = results.peak_gpu_memory_bytes else {
+        return String::new();
+    };
+    let driver = results.driver_gpu_memory.map(|seen| {
+        let whose = match seen.of {
+            Whose::Process => "of this process",
+            Whose::All => "of all programs",
+        };
+        format!("; {} {whose} as the driver counts", bytes(seen.bytes))
+    });
+    format!(
+        "GPU memory    {} at most{}; estimate {}\n",
+        bytes(peak),
+        driver.unwrap_or_default(),
+        bytes(results.estimated_bytes)
     )
 }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod arena;
+mod bandwidth;
 mod cache;
 mod driver;
 mod event;

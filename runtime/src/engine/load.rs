@@ -51,7 +51,8 @@ impl Engine {
         let plan = architecture.plan(checkpoint.config(), Source::Checkpoint(&checkpoint))?;
         let backend = super::device::choose(&plan, context, options)?;
         let (model, plan) = load_model(architecture, &checkpoint, backend.clone())?;
-        phases.end("weights");
+        backend.synchronize()?;
+        phases.end_of("weights", plan.weight_bytes());
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
         tokenizer.check_vocab(vocab)?;
         let mut cache = KvCache::new(

@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod attention_decode;
 pub(crate) mod attention_prefill;
+pub(crate) mod bandwidth;
 pub(crate) mod decode;
 pub(crate) mod dequantize;
 pub(crate) mod elementwise;

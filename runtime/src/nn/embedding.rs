@@ -79,7 +79,7 @@ impl Embedding {
             scale,
             positions,
         } = options;
-        let tokens = w.matrix(
+        let tokens = w.by_token().matrix(
             w.full_name(tokens)? + ".weight",
             [vocab, hidden],
             false,
@@ -87,7 +87,7 @@ impl Embedding {
         )?;
         let positions = match positions {
             Some((name, rows, offset)) => {
-                let table = w.matrix(
+                let table = w.by_position().matrix(
                     w.full_name(name)? + ".weight",
                     [rows, hidden],
                     false,

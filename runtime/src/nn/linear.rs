@@ -137,6 +137,7 @@ impl Linear {
         let matrix = if tied {
             // The file may have the matrix nevertheless.
             w.allow(format!("{full}.weight"));
+            w.is_tied();
             None
         } else {
             w.matrix(format!("{full}.weight"), [vocab, hidden], false, name.at)?

@@ -175,6 +175,7 @@ mod tests {
             at: "",
             dtype: None,
             bytes: 0,
+            token_bytes: 0,
             parameters: shape.iter().product::<usize>() as u64,
         }
     }

@@ -132,7 +132,7 @@ impl Experts {
             act,
             bias,
         } = options;
-        let w = &*w;
+        let w = &w.of_experts(count);
         let source = Source {
             w,
             storage: storage.unwrap_or(PLAIN),

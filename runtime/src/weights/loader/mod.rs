@@ -49,6 +49,19 @@ pub struct Weights<'a> {
     shared: Rc<Shared<'a>>,
     /// Of a layer.
     prefix: String,
+    /// How much of what is asked for a token reads.
+    reads: Reads,
+}
+
+/// How much of a tensor a token reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    All,
+    /// A row, unless it is the head too.
+    TokenRow,
+    PositionRow,
+    /// Those that the layer's router chooses of so many.
+    Experts(usize),
 }
 
 #[derive(Debug)]
@@ -74,6 +87,12 @@ struct State {
     allowed: BTreeSet<String>,
     kv: Vec<KvLayer>,
     problems: Vec<Problem>,
+    /// Tensors of which a token reads a part, and the prefix of their layer.
+    parts: Vec<(usize, Reads, String)>,
+    /// By prefix, how many experts a token takes.
+    chosen: BTreeMap<String, usize>,
+    /// The token embedding is the head.
+    tied: bool,
     /// Highest layer seen, plus one.
     layers: usize,
     frequencies: Vec<Arc<Frequencies>>,
@@ -169,6 +188,7 @@ impl<'a> Weights<'a> {
         Ok(Self {
             shared: Rc::new(shared),
             prefix: String::new(),
+            reads: Reads::All,
         })
     }
 
@@ -199,7 +219,41 @@ impl<'a> Weights<'a> {
         Self {
             shared: Rc::clone(&self.shared),
             prefix,
+            reads: Reads::All,
         }
+    }
+
+    fn reading(&self, reads: Reads) -> Self {
+        Self {
+            reads,
+            ..self.clone()
+        }
+    }
+
+    /// The same weights; of what is asked for a token reads its row.
+    pub(crate) fn by_token(&self) -> Self {
+        self.reading(Reads::TokenRow)
+    }
+
+    /// The same weights; of what is asked for a token reads its position's row.
+    pub(crate) fn by_position(&self) -> Self {
+        self.reading(Reads::PositionRow)
+    }
+
+    /// The same weights; what is asked for is that of `count` experts.
+    pub(crate) fn of_experts(&self, count: usize) -> Self {
+        self.reading(Reads::Experts(count))
+    }
+
+    /// Says how many of the layer's experts a token takes.
+    pub(crate) fn chooses(&self, experts: usize) {
+        let mut state = self.shared.state.borrow_mut();
+        state.chosen.insert(self.prefix.clone(), experts);
+    }
+
+    /// Says that the token embedding is the head.
+    pub(crate) fn is_tied(&self) {
+        self.shared.state.borrow_mut().tied = true;
     }
 
     /// Whether the file has no `<name>.weight`, with the root or without.
@@ -491,6 +545,7 @@ impl<'a> Weights<'a> {
                     at,
                     dtype: Some(read.dtype),
                     bytes: read.data.len(),
+                    token_bytes: read.data.len(),
                     parameters: elements.parameters(shape),
                 };
                 let problems = vec![Problem::Shape {

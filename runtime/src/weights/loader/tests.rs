@@ -168,6 +168,24 @@ fn a_tied_model_may_have_its_head_and_another_must() {
 }
 
 #[test]
+fn a_token_reads_a_row_of_the_embedding_unless_it_is_the_head() {
+    let tied = r#"{"architectures": ["TestForCausalLM"], "tied": true}"#;
+    let read = |config| {
+        let plan = judge_all(config, &sound("")).unwrap();
+        let all: usize = plan.tensors.iter().map(|tensor| tensor.bytes).sum();
+        (
+            all,
+            plan.token_bytes() as usize,
+            plan.tensors[0].token_bytes,
+        )
+    };
+    let (all, read_of_all, row) = read(CONFIG);
+    assert_eq!((read_of_all, row), (all - 6 * 8 + 8, 8));
+    let (all, read_of_all, table) = read(tied);
+    assert_eq!((read_of_all, table), (all, 6 * 8));
+}
+
+#[test]
 fn frequency_factors_are_optional_and_checked_when_there() {
     let with = |count: usize| {
         let mut tensors = sound("");
