@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use inferno_runtime::chat::harmony::ReasoningEffort;
 use inferno_runtime::device::{ComputeDtype, DeviceChoice};
+use inferno_runtime::weights::Quant;
 
 /// What scripts rest on, of every command.
 const EXIT_CODES: &str = "\
@@ -131,6 +132,15 @@ pub(crate) struct DeviceArgs {
 }
 
 /// `16GiB`, `500MB`, `1024`.
+fn positive(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    if number.is_finite() && number > 0.0 {
+        Ok(number)
+    } else {
+        Err(format!("{number} is not above 0"))
+    }
+}
+
 fn parse_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 8] = [
         ("KiB", 1 << 10),
@@ -407,6 +417,12 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0, requires = "random")]
     pub(crate) seed: u64,
 
+    /// Type of the random matrices: bf16, q8_0 or q4_k_m. Vectors are f32; experts that config.json has in MXFP4 stay so.
+    /// q4_k_m is llama.cpp's mixture: the head, and in half of the layers values and down projections, in Q6_K, the rest
+    /// in Q4_K.
+    #[arg(long, value_name = "TYPE", default_value_t = Quant::Bf16, requires = "random")]
+    pub(crate) quant: Quant,
+
     /// Tokens of the prompt.
     #[arg(short, long, value_name = "TOKENS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) prompt: u32,
@@ -414,6 +430,10 @@ pub(crate) struct BenchArgs {
     /// Tokens written after it.
     #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub(crate) decode: u32,
+
+    /// Bandwidth of memory that decoding is compared with, instead of the one measured on the GPU.
+    #[arg(long, value_name = "GB/S", value_parser = positive)]
+    pub(crate) bandwidth: Option<f64>,
 
     /// Rounds; the one with the fastest decode is reported.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod gpu_memory;
 mod interrupt;
 mod model;
 mod printer;

@@ -291,6 +291,52 @@ impl Backend {
         }
     }
 
+    /// Where the GPU is on the bus, as other programs name it; `None` on the CPU.
+    ///
+    /// # Errors
+    /// If the driver does not say.
+    pub fn bus_id(&self) -> Result<Option<String>> {
+        match self {
+            Self::Cpu(_) => Ok(None),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Ok(Some(gpu.bus_id()?)),
+        }
+    }
+
+    /// Bytes a second that the GPU reads from its memory, measured; `None` on the CPU.
+    ///
+    /// # Errors
+    /// If there is no memory left to read, or the device fails.
+    pub fn bandwidth(&self) -> Result<Option<f64>> {
+        match self {
+            Self::Cpu(_) => Ok(None),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Ok(Some(gpu.bandwidth()?)),
+        }
+    }
+
+    /// Bytes of a number of keys and values.
+    #[must_use]
+    pub fn cache_number_bytes(&self) -> usize {
+        match self {
+            Self::Cpu(_) => size_of::<f32>(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.dtype().bytes(),
+        }
+    }
+
+    /// Waits until all that the device was given is done.
+    ///
+    /// # Errors
+    /// If any of it failed.
+    pub fn synchronize(&self) -> Result<()> {
+        match self {
+            Self::Cpu(_) => Ok(()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => Ok(gpu.synchronize()?),
+        }
+    }
+
     #[cfg(feature = "cuda")]
     fn cuda(index: usize, dtype: ComputeDtype) -> Result<Self> {
         Ok(Self::Cuda(crate::cuda::Gpu::open(index, dtype)?))

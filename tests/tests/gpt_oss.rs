@@ -17,7 +17,9 @@ fn plan(name: &str) -> Plan {
     let config = ConfigFile::from_json(name, &text).unwrap();
     let architecture = select(ARCHITECTURES, &config).unwrap();
     assert_eq!(architecture.name, "gpt_oss");
-    architecture.plan(&config, Source::Random(0)).unwrap()
+    architecture
+        .plan(&config, Source::Random(0.into()))
+        .unwrap()
 }
 
 /// Bytes of the published files: MXFP4 experts, all other numbers bf16.
@@ -27,6 +29,21 @@ fn published_bytes(plan: &Plan) -> usize {
         tensor.shape.iter().product::<usize>() * if packed { 1 } else { 2 }
     });
     bytes.sum()
+}
+
+#[test]
+fn a_token_reads_its_row_and_four_of_32_experts() {
+    let plan = plan("20b.json");
+    for tensor in &plan.tensors {
+        let read = match tensor.name.as_str() {
+            name if name.contains(".experts.") => tensor.bytes / 8,
+            "model.embed_tokens.weight" => 2 * 2880,
+            _ => tensor.bytes,
+        };
+        assert_eq!(tensor.token_bytes, read, "{}", tensor.name);
+    }
+    // 24 layers of 64-wide keys and values of 8 heads; every other one sees 128 tokens.
+    assert_eq!(plan.token_kv_bytes(1000, 2), 12 * 2048 * (1000 + 128));
 }
 
 #[test]

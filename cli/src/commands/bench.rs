@@ -12,10 +12,11 @@ use inferno_runtime::engine::{EngineOptions, MemoryNeed, device};
 use inferno_runtime::kv_cache::{KvCache, KvCacheOptions, SequenceId};
 use inferno_runtime::models::ARCHITECTURES;
 use inferno_runtime::nn::{Model, load_model, next_token, select};
-use inferno_runtime::weights::{Plan, Source};
+use inferno_runtime::weights::{Plan, Random, Source};
 use serde::Serialize;
 
 use crate::args::BenchArgs;
+use crate::gpu_memory::{Seen, Watch, Whose};
 use crate::model;
 use crate::printer::{Printer, bytes, count};
 
@@ -42,6 +43,26 @@ struct Results {
     peak_memory_bytes: Option<u64>,
     /// Most memory of the GPU that the program has allocated; `None` on the CPU.
     peak_gpu_memory_bytes: Option<u64>,
+    /// Most memory of the GPU in use as its driver counts it, after loading and after each round; `None` where it does not.
+    driver_gpu_memory: Option<Seen>,
+    /// Bytes of weights that a decoded token reads: of experts those chosen, of an embedding a row.
+    token_weight_bytes: u64,
+    /// Bytes of keys and values that a decoded token reads, of the one in the middle of the answer.
+    token_cache_bytes: u64,
+    /// What decoding reads a second.
+    read_gb_per_second: f64,
+    /// What memory gives: measured on the GPU, or as the command line says; `None` on the CPU when it does not.
+    bandwidth: Option<Bandwidth>,
+}
+
+/// What memory gives at most.
+#[derive(Clone, Copy, Serialize)]
+struct Bandwidth {
+    gb_per_second: f64,
+    /// By a kernel that reads and does nothing else; else it is what the command line says.
+    measured: bool,
+    /// The time that reading takes at this bandwidth, of the time that decoding took.
+    share_of_floor: f64,
 }
 
 pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCode> {
@@ -55,7 +76,10 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
         },
     )?;
     cache.place(&backend)?;
+    backend.synchronize()?;
     let load = begin.elapsed();
+    let mut watch = backend.bus_id()?.and_then(Watch::of);
+    let mut seen = watch.as_mut().and_then(Watch::look);
     let mut best: Option<(Duration, Vec<Duration>)> = None;
     for round in 1..=args.rounds {
         let sequence = cache.open(prompt + answer)?;
@@ -67,6 +91,7 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
             answer,
         )?;
         cache.close(sequence);
+        seen = watch.as_mut().and_then(Watch::look);
         printer.aside(&format!(
             "round {round}/{}: first token after {:.3} s, decode {:.1} tokens/s",
             args.rounds,
@@ -83,7 +108,20 @@ pub(crate) fn run(args: &BenchArgs, printer: &Printer) -> anyhow::Result<ExitCod
     let Some((first, steps)) = best else {
         bail!("no round was run")
     };
-    let results = results(&plan, &backend, load, prompt, first, steps);
+    let mut results = results(&plan, &backend, load, prompt, first, steps);
+    results.driver_gpu_memory = seen;
+    // Last, for it needs memory of its own.
+    let given = args.bandwidth.map(|gb| (gb, false));
+    let measured = || backend.bandwidth().map(|bytes| Some((bytes? / 1e9, true)));
+    results.bandwidth = match given {
+        Some(given) => Some(given),
+        None => measured()?,
+    }
+    .map(|(gb_per_second, measured)| Bandwidth {
+        gb_per_second,
+        measured,
+        share_of_floor: results.read_gb_per_second / gb_per_second,
+    });
     if args.json {
         printer.json(&results)?;
     } else {
@@ -106,7 +144,11 @@ fn open(args: &BenchArgs, tokens: usize) -> anyhow::Result<(Box<dyn Model>, Plan
         memory_limit: args.device.memory_limit,
     };
     if let Some(path) = &args.random {
-        return random(path, args.seed, &options, tokens);
+        let weights = Random {
+            seed: args.seed,
+            quant: args.quant,
+        };
+        return random(path, weights, &options, tokens);
     }
     let checkpoint = model::checkpoint(args.model.as_deref().unwrap_or(model::EMBEDDED))?;
     let architecture = select(ARCHITECTURES, checkpoint.config())?;
@@ -119,7 +161,7 @@ fn open(args: &BenchArgs, tokens: usize) -> anyhow::Result<(Box<dyn Model>, Plan
 /// Random weights of the true shape that a config.json asks for: speed without a download.
 fn random(
     path: &Path,
-    seed: u64,
+    weights: Random,
     options: &EngineOptions,
     tokens: usize,
 ) -> anyhow::Result<(Box<dyn Model>, Plan, Backend)> {
@@ -127,9 +169,9 @@ fn random(
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config = ConfigFile::from_json(path.display().to_string(), &text)?;
     let architecture = select(ARCHITECTURES, &config)?;
-    let plan = architecture.plan(&config, Source::Random(seed))?;
+    let plan = architecture.plan(&config, Source::Random(weights))?;
     let backend = device::choose(&plan, tokens, options)?;
-    let (model, plan) = architecture.random(&config, seed, backend.clone())?;
+    let (model, plan) = architecture.random(&config, weights, backend.clone())?;
     Ok((model, plan, backend))
 }
 
@@ -192,6 +234,9 @@ fn results(
             .get(index)
             .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
+    let answer = steps.len() + 1;
+    let token_weight_bytes = plan.token_bytes();
+    let token_cache_bytes = plan.token_kv_bytes(prompt + answer / 2, backend.cache_number_bytes());
     Results {
         architecture: plan.architecture,
         parameters: plan.parameters(),
@@ -208,6 +253,11 @@ fn results(
         decode_ms: [0.5, 0.9, 0.99].map(percentile),
         peak_memory_bytes: peak_memory(),
         peak_gpu_memory_bytes: backend.peak_memory(),
+        driver_gpu_memory: None,
+        token_weight_bytes,
+        token_cache_bytes,
+        read_gb_per_second: (token_weight_bytes + token_cache_bytes) as f64 * decode / 1e9,
+        bandwidth: None,
     }
 }
 
@@ -222,29 +272,62 @@ fn peak_memory() -> Option<u64> {
 fn table(results: &Results) -> String {
     let [median, p90, p99] = results.decode_ms;
     format!(
-        "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s\n\
+        "architecture  {}\nparameters    {}\nweights       {}\ndevice        {}\nthreads       {}\nload          {:.2} s ({:.2} GB/s)\n\
          prefill       {:.1} tokens/s ({} tokens, first token after {:.3} s)\n\
          decode        {:.1} tokens/s ({} tokens; ms a token: median {median:.2}, p90 {p90:.2}, p99 {p99:.2})\n\
-         bandwidth     {:.1} GB/s of weights while decoding\npeak memory   {}\n{}",
+         reads         {} of weights and {} of cache a token: {:.1} GB/s while decoding\n{}peak memory   {}\n{}",
         results.architecture,
         count(results.parameters),
         bytes(results.weight_bytes),
         results.device,
         results.threads,
         results.load_seconds,
+        results.weight_bytes as f64 / results.load_seconds.max(1e-9) / 1e9,
         results.prefill_tokens_per_second,
         results.prompt_tokens,
         results.first_token_seconds,
         results.decode_tokens_per_second,
         results.answer_tokens,
-        results.weight_bytes as f64 * results.decode_tokens_per_second / 1e9,
+        bytes(results.token_weight_bytes),
+        bytes(results.token_cache_bytes),
+        results.read_gb_per_second,
+        floor(results),
         results.peak_memory_bytes.map_or("unknown".into(), bytes),
-        results.peak_gpu_memory_bytes.map_or(String::new(), |peak| {
-            format!(
-                "GPU memory    {} at most; estimate {}\n",
-                bytes(peak),
-                bytes(results.estimated_bytes)
-            )
-        }),
+        gpu_memory(results),
+    )
+}
+
+fn floor(results: &Results) -> String {
+    let Some(bandwidth) = results.bandwidth else {
+        return String::new();
+    };
+    let source = if bandwidth.measured {
+        "measured"
+    } else {
+        "given"
+    };
+    format!(
+        "floor         {:.1} % of the tokens/s that {:.1} GB/s of memory ({source}) would allow\n",
+        bandwidth.share_of_floor * 100.0,
+        bandwidth.gb_per_second,
+    )
+}
+
+fn gpu_memory(results: &Results) -> String {
+    let Some(peak) = results.peak_gpu_memory_bytes else {
+        return String::new();
+    };
+    let driver = results.driver_gpu_memory.map(|seen| {
+        let whose = match seen.of {
+            Whose::Process => "of this process",
+            Whose::All => "of all programs",
+        };
+        format!("; {} {whose} as the driver counts", bytes(seen.bytes))
+    });
+    format!(
+        "GPU memory    {} at most{}; estimate {}\n",
+        bytes(peak),
+        driver.unwrap_or_default(),
+        bytes(results.estimated_bytes)
     )
 }

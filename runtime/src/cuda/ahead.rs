@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys;
-
 use super::cache::DeviceCache;
-use super::driver::check;
+use super::event::Event;
 use super::memory::Pinned;
 use super::run::{self, sampled_token};
 use super::{Buffer, Gpu};
@@ -143,54 +141,4 @@ fn with<T>(
         None => ahead.insert(Ahead::new(gpu)?),
     };
     f(gpu, ahead, sampled)
-}
-
-/// A place in the stream that the host can wait for.
-#[derive(Debug)]
-struct Event {
-    gpu: Arc<Gpu>,
-    event: sys::CUevent,
-}
-
-// SAFETY: a handle of the driver, owned by this value alone.
-unsafe impl Send for Event {}
-// SAFETY: its calls may come from any thread.
-unsafe impl Sync for Event {}
-
-impl Event {
-    fn new(gpu: &Arc<Gpu>) -> Result<Self, DeviceError> {
-        gpu.bind()?;
-        let mut event = std::ptr::null_mut();
-        let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
-        // SAFETY: a valid place, a current context.
-        check("cuEventCreate", unsafe {
-            sys::cuEventCreate(&raw mut event, flags)
-        })?;
-        Ok(Self {
-            gpu: Arc::clone(gpu),
-            event,
-        })
-    }
-
-    fn record(&self) -> Result<(), DeviceError> {
-        self.gpu.bind()?;
-        // SAFETY: an event and the stream of one context.
-        check("cuEventRecord", unsafe {
-            sys::cuEventRecord(self.event, self.gpu.stream)
-        })
-    }
-
-    fn wait(&self) -> Result<(), DeviceError> {
-        // SAFETY: an event that lives.
-        check("a kernel", unsafe { sys::cuEventSynchronize(self.event) })
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        if self.gpu.bind().is_ok() {
-            // SAFETY: made by `new`, destroyed once.
-            let _ = unsafe { sys::cuEventDestroy_v2(self.event) };
-        }
-    }
 }

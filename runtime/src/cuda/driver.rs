@@ -239,6 +239,20 @@ impl Gpu {
         self.index
     }
 
+    /// Where it is on the bus, as other programs name it: `0000:3B:00.0`.
+    ///
+    /// # Errors
+    /// If the driver does not say.
+    pub fn bus_id(&self) -> Result<String, DeviceError> {
+        let mut text = [0; 32];
+        // SAFETY: the driver writes at most the length given, ending with a zero.
+        check("cuDeviceGetPCIBusId", unsafe {
+            sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), 32, self.device.0)
+        })?;
+        let bytes = text.iter().take_while(|c| **c != 0);
+        Ok(bytes.map(|c| char::from(c.cast_unsigned())).collect())
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

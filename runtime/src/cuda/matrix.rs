@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use bytemuck::Zeroable;
 
-use super::{Buffer, Gpu};
+use super::{Buffer, Gpu, Loader};
 use crate::Result;
 use crate::kernels::matrix::{self, MAX_PLANES, MatrixArg};
-use crate::kernels::repack::Repack;
-use crate::weights::{Matrix, WeightDtype};
+use crate::weights::{Bytes, Matrix, WeightDtype};
 
 /// Alignment of planes.
 const ALIGN: usize = 256;
-
-/// Bytes that are sent and then spread over planes at once.
-const STAGE: usize = 64 << 20;
 
 /// A row-major weight matrix `[rows, cols]` on the device, in the layout that kernels read.
 #[derive(Debug)]
@@ -26,8 +22,15 @@ pub(crate) struct DeviceMatrix {
 }
 
 impl DeviceMatrix {
-    /// The rows of matrices of one width, one after the other. Where their types differ, all become f32.
+    /// A matrix by itself.
+    #[cfg(test)]
     pub(crate) fn upload(gpu: &Arc<Gpu>, parts: &[Matrix], what: &str) -> Result<Self> {
+        Self::load(&Loader::new(gpu), parts, what)
+    }
+
+    /// The rows of matrices of one width, one after the other. Where their types differ, all become f32.
+    pub(crate) fn load(loader: &Loader, parts: &[Matrix], what: &str) -> Result<Self> {
+        let gpu = loader.gpu();
         let Some(first) = parts.first() else {
             return crate::nn::shape_error("a projection of no matrices");
         };
@@ -36,7 +39,7 @@ impl DeviceMatrix {
         }
         if parts.iter().any(|part| part.dtype() != first.dtype()) {
             let floats: Result<Vec<_>> = parts.iter().map(as_f32).collect();
-            return Self::upload(gpu, &floats?, what);
+            return Self::load(loader, &floats?, what);
         }
         let (dtype, cols) = (first.dtype(), first.cols());
         let rows = parts.iter().map(Matrix::rows).sum::<usize>();
@@ -62,11 +65,7 @@ impl DeviceMatrix {
         {
             *plane = buffer.ptr().offset(start);
         }
-        let mut done = 0;
-        for part in parts {
-            send(gpu, &buffer, &arg, part, done)?;
-            done += part.rows() * (cols / dtype.block_len());
-        }
+        loader.load(dtype, &joined(parts), arg.planes)?;
         Ok(Self {
             buffer: Arc::new(buffer),
             dtype,
@@ -80,6 +79,12 @@ impl DeviceMatrix {
             buffer: Arc::clone(&self.buffer),
             ..*self
         }
+    }
+
+    /// Bytes from a place in the buffer on.
+    #[cfg(test)]
+    pub(crate) fn read(&self, offset: usize, bytes: usize) -> Result<Vec<u8>> {
+        Ok(self.buffer.read(offset, bytes)?)
     }
 
     pub(crate) fn dtype(&self) -> WeightDtype {
@@ -99,46 +104,25 @@ impl DeviceMatrix {
     }
 }
 
+/// The bytes of matrices; neighbours are one.
+fn joined(parts: &[Matrix]) -> Vec<Bytes> {
+    let mut all: Vec<Bytes> = Vec::new();
+    for part in parts {
+        match all.last_mut() {
+            Some(last) => match last.followed_by(part.data()) {
+                Some(both) => *last = both,
+                None => all.push(part.data().clone()),
+            },
+            None => all.push(part.data().clone()),
+        }
+    }
+    all
+}
+
 fn as_f32(matrix: &Matrix) -> Result<Matrix> {
     Ok(Matrix::from_f32(
         matrix.rows(),
         matrix.cols(),
         &matrix.to_f32()?,
     )?)
-}
-
-/// Sends a part's bytes to their place, `done` blocks after the first.
-fn send(
-    gpu: &Arc<Gpu>,
-    buffer: &Buffer,
-    arg: &MatrixArg,
-    part: &Matrix,
-    done: usize,
-) -> Result<()> {
-    let dtype = part.dtype();
-    let bytes = dtype.block_bytes();
-    if matrix::planes(dtype).len() == 1 {
-        return Ok(buffer.write(done * bytes, &part.data()[..])?);
-    }
-    let data = &part.data()[..];
-    let stage = Buffer::new(gpu, data.len().min(STAGE), "the loader")?;
-    let mut first = done;
-    for chunk in data.chunks(STAGE / bytes * bytes) {
-        stage.write(0, chunk)?;
-        let count = chunk.len() / bytes;
-        let mut planes = arg.planes;
-        planes
-            .iter_mut()
-            .zip(matrix::planes(dtype))
-            .for_each(|(plane, bytes)| *plane = plane.offset(first * bytes));
-        let repack = Repack {
-            dtype,
-            blocks: stage.ptr(),
-            planes,
-            count: count as u64,
-        };
-        gpu.launch(repack.launch().as_slice())?;
-        first += count;
-    }
-    Ok(())
 }

@@ -146,15 +146,35 @@ impl Buffer {
         Ok(values)
     }
 
-    /// Copies another buffer's bytes to the byte `offset`, in the order of the stream.
+    /// Copies another buffer's first bytes to the byte `offset`, in the order of the stream.
     pub(crate) fn copy_from(
         &self,
         offset: usize,
         other: &Self,
         bytes: usize,
     ) -> Result<(), DeviceError> {
+        self.copy(offset, other, 0, bytes)
+    }
+
+    /// Copies another buffer's bytes from `from` on to the first ones, in the order of the stream.
+    pub(super) fn copy_part(
+        &self,
+        other: &Self,
+        from: usize,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
+        self.copy(0, other, from, bytes)
+    }
+
+    fn copy(
+        &self,
+        offset: usize,
+        other: &Self,
+        from: usize,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
         self.holds(offset, bytes)?;
-        other.holds(0, bytes)?;
+        other.holds(from, bytes)?;
         if bytes == 0 {
             return Ok(());
         }
@@ -163,7 +183,7 @@ impl Buffer {
         check("a copy on the GPU", unsafe {
             sys::cuMemcpyDtoDAsync_v2(
                 self.ptr.0 + offset as u64,
-                other.ptr.0,
+                other.ptr.0 + from as u64,
                 bytes,
                 self.gpu.stream,
             )
@@ -215,6 +235,24 @@ impl Pinned {
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: allocated and initialized for so many bytes.
         unsafe { std::slice::from_raw_parts(self.data.cast(), self.bytes) }
+    }
+
+    /// The bytes, to be written. Whoever does waits for the device to have read them first.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed once.
+        unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.bytes) }
+    }
+
+    /// Starts a copy of bytes from `from` on to an address on the device, where there is room for them. Neither is touched
+    /// until the stream has done it.
+    pub(super) fn send(&self, from: usize, bytes: usize, to: DevicePtr) -> Result<(), DeviceError> {
+        let part = self.as_slice().get(from..from.saturating_add(bytes));
+        let part = part.ok_or(DeviceError::Mixed("a copy reaches beyond its pinned pages"))?;
+        self.gpu.bind()?;
+        // SAFETY: the bytes are the pages', the room is the caller's, and he waits before he changes either.
+        check("a copy to the GPU", unsafe {
+            sys::cuMemcpyHtoDAsync_v2(to.0, part.as_ptr().cast(), bytes, self.gpu.stream)
+        })
     }
 
     /// Starts a copy from a buffer into the first bytes.

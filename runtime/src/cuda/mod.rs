@@ -5,17 +5,21 @@
 
 mod ahead;
 mod arena;
+mod bandwidth;
 mod cache;
 mod check;
 mod driver;
+mod event;
 mod fast;
 mod graph;
 mod launch;
+mod loader;
 mod lower;
 mod matrix;
 mod memory;
 mod plan;
 mod run;
+mod sample;
 mod tape;
 mod tensor_map;
 
@@ -24,9 +28,11 @@ pub(crate) use cache::DeviceCache;
 pub use driver::{Gpu, devices};
 pub(crate) use graph::Graph;
 pub(crate) use launch::ARCHS;
+pub(crate) use loader::Loader;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
+pub(crate) use sample::{DeviceRow, DeviceSampler};
 pub(crate) use tape::{
     AttendOptions, DeviceExperts, TapeHeadNorm, TapeLinear, TapeNorm, TapeOp, Value,
 };

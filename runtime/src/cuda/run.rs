@@ -24,6 +24,25 @@ pub(crate) struct DeviceLogits {
 }
 
 impl DeviceLogits {
+    #[cfg(test)]
+    pub(super) fn new(
+        buffer: Arc<Buffer>,
+        sampled: Arc<Buffer>,
+        rows: usize,
+        vocab: usize,
+    ) -> Self {
+        Self {
+            buffer,
+            sampled,
+            rows,
+            vocab,
+        }
+    }
+
+    pub(super) fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
     /// All of them, row by row.
     pub(crate) fn to_vec(&self) -> Result<Vec<f32>> {
         Ok(self.buffer.read(0, self.rows * self.vocab)?)

@@ -83,6 +83,7 @@ mod tests {
             at: "",
             dtype: None,
             bytes: 1_000_000,
+            token_bytes: 0,
             parameters: 500_000,
         };
         let layer = |window| KvLayer {

@@ -195,7 +195,7 @@ impl Engine {
         let mut sampled = if largest {
             Sampled::plain(logits.argmax()?)
         } else {
-            sampler.sample(&logits.to_vec()?)?
+            logits.sample(&mut sampler, &mut self.sampling)?
         };
         // What a device has given out it cannot use again.
         drop(logits);
@@ -225,7 +225,8 @@ impl Engine {
             sampled = if largest {
                 Sampled::plain(self.advance_greedily(token)?)
             } else {
-                sampler.sample(&self.run(&[token], Want::Last)?.to_vec()?)?
+                let logits = self.run(&[token], Want::Last)?;
+                logits.sample(&mut sampler, &mut self.sampling)?
             };
         };
         output.finish(&mut answer, on_event);

@@ -10,7 +10,7 @@ use crate::chat::{ChatError, ChatTemplate};
 use crate::config::Format;
 use crate::device::Backend;
 use crate::kv_cache::{KvCache, KvCacheOptions};
-use crate::nn::{load_model, select};
+use crate::nn::{SamplerMemory, load_model, select};
 use crate::sampling::{GenerationDefaults, SamplingParams};
 use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerConfig};
 use crate::weights::{Checkpoint, CheckpointError, MetadataValue, Plan, Source};
@@ -50,7 +50,8 @@ impl Engine {
         let plan = architecture.plan(checkpoint.config(), Source::Checkpoint(&checkpoint))?;
         let backend = super::device::choose(&plan, context, options)?;
         let (model, plan) = load_model(architecture, &checkpoint, backend.clone())?;
-        phases.end("weights");
+        backend.synchronize()?;
+        phases.end_of("weights", plan.weight_bytes());
         let vocab = checkpoint.config().rows_of_embedding()? as usize;
         tokenizer.check_vocab(vocab)?;
         let mut cache = KvCache::new(
@@ -75,6 +76,7 @@ impl Engine {
             context,
             prefill_chunk: backend.prefill_chunk(),
             held: None,
+            sampling: SamplerMemory::default(),
             summary,
         })
     }
@@ -92,6 +94,14 @@ impl From<Instant> for Phases {
 }
 
 impl Phases {
+    /// With how fast so many bytes came.
+    fn end_of(&mut self, phase: &str, bytes: u64) {
+        let seconds = self.since.elapsed().as_secs_f32();
+        let gb_per_second = bytes as f32 / 1e9 / seconds.max(1e-9);
+        tracing::info!(seconds, gb_per_second, "{phase} ready");
+        self.since = Instant::now();
+    }
+
     fn end(&mut self, phase: &str) {
         let seconds = self.since.elapsed().as_secs_f32();
         tracing::info!(seconds, "{phase} ready");

@@ -194,6 +194,7 @@ mod tests {
             at: "test.toml:1:1",
             dtype: None,
             bytes: shape[0] * shape[1] * 2,
+            token_bytes: 0,
             parameters: (shape[0] * shape[1]) as u64,
         };
         let layer = KvLayer {

@@ -38,7 +38,7 @@ use crate::chat::{ChatError, ChatOptions, ChatTemplate, Message, RenderOptions};
 use crate::cpu::Precision;
 use crate::device::{ComputeDtype, DeviceChoice};
 use crate::kv_cache::{KvCache, SequenceId};
-use crate::nn::Model;
+use crate::nn::{Model, SamplerMemory};
 use crate::prompt::PromptError;
 use crate::sampling::SamplingParams;
 use crate::tokenizer::Tokenizer;
@@ -115,6 +115,7 @@ pub struct Engine {
     /// Prompt tokens of one forward pass.
     prefill_chunk: usize,
     held: Option<Held>,
+    sampling: SamplerMemory,
     summary: LoadSummary,
 }
 

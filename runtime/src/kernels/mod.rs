@@ -6,6 +6,7 @@
 pub(crate) mod attention;
 pub(crate) mod attention_decode;
 pub(crate) mod attention_prefill;
+pub(crate) mod bandwidth;
 pub(crate) mod decode;
 pub(crate) mod dequantize;
 pub(crate) mod elementwise;
@@ -17,9 +18,11 @@ pub(crate) mod matrix;
 pub(crate) mod moe_decode;
 pub(crate) mod norm;
 pub(crate) mod norm_prefill;
+pub(crate) mod random;
 pub(crate) mod repack;
 pub(crate) mod rope_append_prefill;
 pub(crate) mod router;
+pub(crate) mod sample;
 #[cfg(test)]
 pub(crate) mod testing;
 

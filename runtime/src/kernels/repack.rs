@@ -16,6 +16,8 @@ pub(crate) struct Repack {
     pub(crate) dtype: WeightDtype,
     /// Blocks as in the file.
     pub(crate) blocks: DevicePtr,
+    /// Scales of MXFP4 as safetensors have it: then the blocks are nibbles alone, elements 2j and 2j + 1 in byte j. Else null.
+    pub(crate) scales: DevicePtr,
     /// Planes ([`planes`](super::matrix::planes)), each at the place of the first block.
     pub(crate) planes: [DevicePtr; MAX_PLANES],
     pub(crate) count: u64,
@@ -50,13 +52,13 @@ impl Repack {
         };
         let params = Params {
             blocks: self.blocks,
-            scales: none,
+            scales: self.scales,
             quants: first,
             high,
             small,
             supers,
             count: self.count,
-            halves: 1,
+            halves: u32::from(self.scales.is_null()),
             unused: 0,
         };
         let grid = self.count.div_ceil(u64::from(THREADS)).min(MOST_BLOCKS) as u32;
@@ -280,6 +282,7 @@ mod tests {
                 let repack = Repack {
                     dtype,
                     blocks: blocks.ptr(),
+                    scales: DevicePtr::NULL,
                     planes,
                     count: count as u64,
                 };
@@ -292,6 +295,33 @@ mod tests {
                     assert_eq!(gpu.download::<u8>(buffer), expected, "{dtype}, plane {k}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nibbles_and_scales_that_lie_apart_are_repacked_as_joined_ones() {
+        let Some(gpu) = Gpu::get() else { return };
+        let count = 777;
+        let nibbles: Vec<u8> = (0..count * 16).map(|i| (i * 37 + i / 11) as u8).collect();
+        let scales: Vec<u8> = (0..count).map(|i| (i * 5) as u8).collect();
+        let joined = crate::weights::joined_mxfp4(&nibbles, &scales);
+        let (nibbles, scales) = (gpu.upload(&nibbles), gpu.upload(&scales));
+        let planes = [16, 1].map(|bytes| gpu.poisoned_bytes(bytes * count));
+        let none = DevicePtr::NULL;
+        let repack = Repack {
+            dtype: WeightDtype::Mxfp4,
+            blocks: nibbles.ptr(),
+            scales: scales.ptr(),
+            planes: [planes[0].ptr(), planes[1].ptr(), none, none],
+            count: count as u64,
+        };
+        gpu.run(&[repack.launch().unwrap()]);
+        for (k, plane) in planes.iter().enumerate() {
+            let blocks = joined.chunks_exact(17);
+            let expected: Vec<u8> = blocks
+                .flat_map(|block| repacked(WeightDtype::Mxfp4, block).swap_remove(k))
+                .collect();
+            assert!(gpu.download::<u8>(plane) == expected, "plane {k}");
         }
     }
 }

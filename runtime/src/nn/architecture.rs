@@ -1,10 +1,14 @@
 //! Choosing the architecture of a checkpoint and loading it.
 
+use std::collections::BTreeMap;
+
 use super::error::NnError;
 use super::{Logits, Name, Step, size};
 use crate::config::{ConfigFile, Format};
 use crate::device::Backend;
-use crate::weights::{Checkpoint, Mode, Plan, Source, Weights, judge};
+use crate::weights::{
+    Checkpoint, Mode, Plan, Quant, Random, Source, Weights, judge, recipe_dtypes,
+};
 use crate::{Error, Result};
 
 /// Whether a checkpoint with these settings is of an architecture.
@@ -72,7 +76,17 @@ impl Architecture {
         source: Source,
         mode: Mode,
     ) -> Result<(Box<dyn Model>, Plan)> {
-        let mut weights = Weights::new(self, config, source, mode)?;
+        let dtypes = match source {
+            Source::Random(Random { quant, seed }) if quant != Quant::Bf16 => {
+                let plain = Source::Random(Random::from(seed));
+                let weights = Weights::new(self, config, plain, Mode::Planning)?;
+                let embedding = weights.full_name(self.tokens)? + ".weight";
+                let plan = self.run(config, plain, Mode::Planning)?.1;
+                recipe_dtypes(quant, &plan.tensors, &embedding)
+            }
+            _ => BTreeMap::new(),
+        };
+        let mut weights = Weights::with_dtypes(self, config, source, mode, dtypes)?;
         let model = (self.load)(&mut weights)?;
         Ok((model, weights.finish()))
     }
@@ -100,18 +114,19 @@ impl Architecture {
         Ok(self.run(config, source, Mode::Planning)?.1)
     }
 
-    /// A model with random weights that the seed determines.
+    /// A model with random weights that the seed (or seed and types) determines.
     ///
     /// # Errors
     /// If a setting is missing or out of range, or there is no memory for the weights.
     pub fn random(
         &self,
         config: &ConfigFile,
-        seed: u64,
+        random: impl Into<Random>,
         backend: impl Into<Backend>,
     ) -> Result<(Box<dyn Model>, Plan)> {
-        let plan = self.plan(config, Source::Random(seed))?;
-        let (model, _) = self.run(config, Source::Random(seed), Mode::Loading(backend.into()))?;
+        let source = Source::Random(random.into());
+        let plan = self.plan(config, source)?;
+        let (model, _) = self.run(config, source, Mode::Loading(backend.into()))?;
         Ok((model, plan))
     }
 }

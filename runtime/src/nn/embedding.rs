@@ -41,9 +41,9 @@ impl Table {
     #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
     fn new(w: &Weights, matrix: Matrix) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if let Some(gpu) = w.gpu() {
+        if let Some(loader) = w.loader() {
             let parts = std::slice::from_ref(&matrix);
-            let device = crate::cuda::DeviceMatrix::upload(gpu, parts, "the embedding")?;
+            let device = crate::cuda::DeviceMatrix::load(loader, parts, "the embedding")?;
             return Ok(Self::Device(std::sync::Arc::new(device)));
         }
         Ok(Self::Host(matrix))
@@ -79,7 +79,7 @@ impl Embedding {
             scale,
             positions,
         } = options;
-        let tokens = w.matrix(
+        let tokens = w.by_token().matrix(
             w.full_name(tokens)? + ".weight",
             [vocab, hidden],
             false,
@@ -87,7 +87,7 @@ impl Embedding {
         )?;
         let positions = match positions {
             Some((name, rows, offset)) => {
-                let table = w.matrix(
+                let table = w.by_position().matrix(
                     w.full_name(name)? + ".weight",
                     [rows, hidden],
                     false,

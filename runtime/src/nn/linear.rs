@@ -35,10 +35,10 @@ enum Parts {
 impl Parts {
     fn new(w: &Weights, matrices: Vec<Matrix>) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if let Some(gpu) = w.gpu() {
+        if let Some(loader) = w.loader() {
             let same = matrices.chunk_by(|a, b| a.dtype() == b.dtype());
             let parts =
-                same.map(|same| crate::cuda::DeviceMatrix::upload(gpu, same, "a projection"));
+                same.map(|same| crate::cuda::DeviceMatrix::load(loader, same, "a projection"));
             return Ok(Self::Device(parts.collect::<Result<_>>()?));
         }
         let parts = joined(matrices)?.into_iter().map(|matrix| w.pack(matrix));
@@ -97,7 +97,7 @@ impl Linear {
         if let Some(file) = &matrix
             && let Some(places) = rows.places()
         {
-            matrix = Some(file.select_rows(&places)?);
+            matrix = Some(w.select_rows(file, &places)?);
             biases = biases.map(|biases| places.iter().map(|place| biases[*place]).collect());
         }
         Self::from_matrices(w, matrix.into_iter().collect(), biases, shape)
@@ -137,6 +137,7 @@ impl Linear {
         let matrix = if tied {
             // The file may have the matrix nevertheless.
             w.allow(format!("{full}.weight"));
+            w.is_tied();
             None
         } else {
             w.matrix(format!("{full}.weight"), [vocab, hidden], false, name.at)?

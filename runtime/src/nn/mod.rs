@@ -46,7 +46,7 @@ pub(crate) use rope::Frequencies;
 pub use rope::{FreqFactors, Pairs, Param, Rope, RopeOptions, Scaling};
 pub use router::{Apply, Groups, Over, Rank, Router, RouterOptions, Routes, Score};
 pub use rows::Rows;
-pub use step::{Logits, LogitsOptions, Run, Step, Want, forward, next_token};
+pub use step::{Logits, LogitsOptions, Run, SamplerMemory, Step, Want, forward, next_token};
 pub use value::{
     Element, at, at_or_one, contains, count, number, optional_size, part, per_layer, rem, size,
 };

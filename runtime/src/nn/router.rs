@@ -240,6 +240,7 @@ impl Router {
                 "cannot keep {keep} of {count} groups of {experts} experts"
             ));
         }
+        w.chooses(top);
         let projection = Linear::stacked(w, &[(name, experts)], hidden, options.bias, false)?;
         let select_bias = match options.select_bias {
             Some(name) => {

@@ -14,6 +14,7 @@ use super::{
 use crate::kernels::elementwise::Map;
 use crate::kv_cache::{BLOCK_SIZE, BlockTable, CacheError, KvCache, Place, Reach, SequenceId};
 use crate::nn::parallel::for_rows;
+use crate::sampling::{Sampled, Sampler};
 use crate::{Result, cpu};
 
 /// Which tokens' logits are wanted.
@@ -412,6 +413,13 @@ impl LogitsOptions<'_, '_> {
     }
 }
 
+/// What [`Logits::sample`] works with, kept from token to token; for any model.
+#[derive(Debug, Default)]
+pub struct SamplerMemory {
+    #[cfg(feature = "cuda")]
+    device: Option<crate::cuda::DeviceSampler>,
+}
+
 /// Logits `[rows, vocab]`, f32: the wanted rows of all runs, in their order.
 #[derive(Clone, Debug)]
 pub struct Logits(Numbers);
@@ -477,6 +485,25 @@ impl Logits {
             }
             #[cfg(feature = "cuda")]
             Numbers::Device(logits) => logits.argmax(),
+        }
+    }
+
+    /// Chooses the token after the last row. On a GPU the host gets only the logits that matter, with the same choice.
+    ///
+    /// # Errors
+    /// If there is no row, the logits are not the sampler's or no numbers, or the device fails.
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
+    pub fn sample(&self, sampler: &mut Sampler, memory: &mut SamplerMemory) -> Result<Sampled> {
+        match &self.0 {
+            Numbers::Host(logits) => {
+                let values = logits.values();
+                Ok(sampler.sample(values.rchunks(logits.width()).next().unwrap_or(&[]))?)
+            }
+            #[cfg(feature = "cuda")]
+            Numbers::Device(logits) => sampler.sample_from(&mut crate::cuda::DeviceRow::last(
+                logits,
+                &mut memory.device,
+            )?),
         }
     }
 

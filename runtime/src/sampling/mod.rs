@@ -13,6 +13,8 @@ mod defaults;
 mod params;
 mod sampler;
 mod select;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod shortlist;
 #[cfg(test)]
 mod tests;
 

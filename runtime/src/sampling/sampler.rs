@@ -34,19 +34,19 @@ impl Sampled {
 /// Chooses the tokens of one sequence.
 #[derive(Debug)]
 pub struct Sampler {
-    params: SamplingParams,
-    vocab: usize,
+    pub(super) params: SamplingParams,
+    pub(super) vocab: usize,
     seed: u64,
-    rng: ChaCha8Rng,
+    pub(super) rng: ChaCha8Rng,
     /// Tokens of prompt and answer that the repetition penalty sees, oldest first.
     recent: VecDeque<u32>,
     /// The same with how often each occurs.
-    seen: HashMap<u32, u32>,
+    pub(super) seen: HashMap<u32, u32>,
     /// How often each token occurs in the answer.
-    answered: HashMap<u32, u32>,
+    pub(super) answered: HashMap<u32, u32>,
     // Buffers kept from step to step.
     scores: Vec<f32>,
-    candidates: Vec<Candidate>,
+    pub(super) candidates: Vec<Candidate>,
     weights: Weights,
 }
 
@@ -119,13 +119,18 @@ impl Sampler {
             self.choose(logits, raw_max)
         };
         let (logprob, top_logprobs) = self.logprobs(logits, raw_max, token);
-        self.remember(token);
-        *self.answered.entry(token).or_default() += 1;
+        self.chosen(token);
         Ok(Sampled {
             token,
             logprob,
             top_logprobs,
         })
+    }
+
+    /// Remembers the token that was chosen.
+    pub(super) fn chosen(&mut self, token: u32) {
+        self.remember(token);
+        *self.answered.entry(token).or_default() += 1;
     }
 
     fn remember(&mut self, token: u32) {
@@ -148,7 +153,7 @@ impl Sampler {
         }
     }
 
-    fn changes_logits(&self) -> bool {
+    pub(super) fn changes_logits(&self) -> bool {
         let params = &self.params;
         !params.logit_bias.is_empty()
             || (params.repetition_penalty != 1.0 && !self.seen.is_empty())
@@ -198,11 +203,7 @@ impl Sampler {
         if k > 0 && k < scores.len() {
             select::top_k(scores, k, max, scale, kept);
             if params.top_p < 1.0 {
-                let total: f64 = kept
-                    .iter()
-                    .map(|candidate| f64::from(candidate.weight))
-                    .sum();
-                select::keep_share(kept, f64::from(params.top_p) * total);
+                select::keep_share_of_all(kept, params.top_p);
             }
         } else if params.top_p < 1.0 {
             self.weights.fill(scores, max, scale);

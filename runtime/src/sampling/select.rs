@@ -6,7 +6,7 @@
 use super::SamplingError;
 
 /// Logits are summed and searched in blocks of this many.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// A token that is still in the running.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,6 +98,12 @@ impl Weights {
         self.total = self.blocks.iter().map(|&block| f64::from(block)).sum();
     }
 
+    /// The sums of blocks.
+    #[cfg(test)]
+    pub(super) fn sums(&self) -> &[f32] {
+        &self.blocks
+    }
+
     pub(super) fn total(&self) -> f64 {
         self.total
     }
@@ -141,29 +147,48 @@ impl Weights {
     /// The smallest set of likeliest tokens that holds `share` of the probability, likeliest first, at least one.
     pub(super) fn nucleus(&self, logits: &[f32], share: f32, out: &mut Vec<Candidate>) {
         let target = f64::from(share) * self.total;
-        // Lower the bar until what is above it holds enough; usually the first or second round does.
-        let mut bar = 1e-2;
-        loop {
-            out.clear();
-            let mut mass = 0.0;
-            for (token, (&score, &weight)) in logits.iter().zip(&self.weights).enumerate() {
-                if weight >= bar && weight > 0.0 {
-                    mass += f64::from(weight);
-                    out.push(Candidate {
-                        token: token as u32,
-                        score,
-                        weight,
-                    });
-                }
-            }
-            if mass >= target || bar == 0.0 {
-                break;
-            }
-            bar = if bar < 1e-12 { 0.0 } else { bar * 1e-2 };
-        }
-        out.sort_unstable_by(by_rank);
-        keep_share(out, target);
+        let all = || {
+            let pairs = logits.iter().zip(&self.weights).enumerate();
+            pairs.map(|(token, (&score, &weight))| Candidate {
+                token: token as u32,
+                score,
+                weight,
+            })
+        };
+        nucleus(all, target, f32::NEG_INFINITY, out);
     }
+}
+
+/// The smallest set of the likeliest of `all` (in the order of their ids) whose weights reach `target`. `unlisted`: tokens
+/// that are not among them have weights of at most this; `false` if one of those could belong to it.
+pub(super) fn nucleus<I: Iterator<Item = Candidate>>(
+    all: impl Fn() -> I,
+    target: f64,
+    unlisted: f32,
+    out: &mut Vec<Candidate>,
+) -> bool {
+    // Lower the bar until what is above it holds enough; usually the first or second round does.
+    let mut bar = 1e-2;
+    loop {
+        if unlisted >= bar {
+            return false;
+        }
+        out.clear();
+        let mut mass = 0.0;
+        for candidate in all() {
+            if candidate.weight >= bar && candidate.weight > 0.0 {
+                mass += f64::from(candidate.weight);
+                out.push(candidate);
+            }
+        }
+        if mass >= target || bar == 0.0 {
+            break;
+        }
+        bar = if bar < 1e-12 { 0.0 } else { bar * 1e-2 };
+    }
+    out.sort_unstable_by(by_rank);
+    keep_share(out, target);
+    true
 }
 
 /// Cuts a list that is likeliest first behind the token with which the weights reach `target`.
@@ -174,6 +199,29 @@ pub(super) fn keep_share(candidates: &mut Vec<Candidate>, target: f64) {
         sum >= target
     });
     candidates.truncate(reached.map_or(candidates.len(), |last| last + 1));
+}
+
+/// [`keep_share`] of what is left.
+pub(super) fn keep_share_of_all(candidates: &mut Vec<Candidate>, share: f32) {
+    let weights = candidates
+        .iter()
+        .map(|candidate| f64::from(candidate.weight));
+    let total: f64 = weights.sum();
+    keep_share(candidates, f64::from(share) * total);
+}
+
+/// e^((score - max) * scale)
+pub(super) fn weight(score: f32, max: f32, scale: f32) -> f32 {
+    exp((score - max) * scale)
+}
+
+/// The `k` likeliest, likeliest first.
+pub(super) fn rank(out: &mut Vec<Candidate>, k: usize) {
+    if k < out.len() {
+        out.select_nth_unstable_by(k - 1, by_rank);
+        out.truncate(k);
+    }
+    out.sort_unstable_by(by_rank);
 }
 
 /// The `k` largest logits, likeliest first, ties to the lower id. -inf never counts.
@@ -189,13 +237,9 @@ pub(super) fn top_k(logits: &[f32], k: usize, max: f32, scale: f32, out: &mut Ve
             });
         }
     }
-    if k < out.len() {
-        out.select_nth_unstable_by(k - 1, by_rank);
-        out.truncate(k);
-    }
-    out.sort_unstable_by(by_rank);
+    rank(out, k);
     for candidate in out {
-        candidate.weight = exp((candidate.score - max) * scale);
+        candidate.weight = weight(candidate.score, max, scale);
     }
 }
 
@@ -218,15 +262,31 @@ fn bar_of_top_k(logits: &[f32], k: usize) -> f32 {
 
 /// Tokens at least `share` times as likely as the most likely one, in the order of their ids.
 pub(super) fn min_p(logits: &[f32], max: f32, scale: f32, share: f32, out: &mut Vec<Candidate>) {
-    // Compared as logits first: the exponential is computed for survivors only. The slack covers its rounding.
-    let bar = max + (share.ln() - 1e-3) / scale;
+    min_p_of((0..).zip(logits.iter().copied()), max, scale, share, out);
+}
+
+/// The score below which none is likely enough. The slack covers the exponential's rounding.
+pub(super) fn bar_of_min_p(max: f32, scale: f32, share: f32) -> f32 {
+    max + (share.ln() - 1e-3) / scale
+}
+
+/// [`min_p`] of tokens and scores.
+pub(super) fn min_p_of(
+    scores: impl Iterator<Item = (u32, f32)>,
+    max: f32,
+    scale: f32,
+    share: f32,
+    out: &mut Vec<Candidate>,
+) {
+    // Compared as logits first: the exponential is computed for survivors only.
+    let bar = bar_of_min_p(max, scale, share);
     out.clear();
-    for (token, &score) in logits.iter().enumerate() {
+    for (token, score) in scores {
         if score >= bar && score > f32::NEG_INFINITY {
-            let weight = exp((score - max) * scale);
+            let weight = weight(score, max, scale);
             if weight >= share || score == max {
                 out.push(Candidate {
-                    token: token as u32,
+                    token,
                     score,
                     weight,
                 });

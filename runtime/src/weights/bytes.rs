@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+#[cfg(feature = "cuda")]
+use super::lazy::{Lazy, Recipe};
+
 /// A cheaply cloned range of a memory-mapped file, of an owned buffer, or of the program itself.
 ///
 /// Nothing is known about its alignment: a float at byte 3 of a file stays at byte 3.
@@ -19,6 +22,9 @@ enum Source {
     Mapped(Mmap),
     Owned(Vec<u8>),
     Static(&'static [u8]),
+    /// Made when they are read, unless a GPU makes them itself.
+    #[cfg(feature = "cuda")]
+    Lazy(Lazy),
 }
 
 impl Source {
@@ -27,6 +33,8 @@ impl Source {
             Self::Mapped(map) => map,
             Self::Owned(buffer) => buffer,
             Self::Static(bytes) => bytes,
+            #[cfg(feature = "cuda")]
+            Self::Lazy(lazy) => lazy.made(),
         }
     }
 }
@@ -60,6 +68,47 @@ impl Bytes {
             source: Arc::clone(&self.source),
             range: start..end,
         })
+    }
+
+    /// Bytes that a recipe makes, `len` in all.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn lazy(recipe: Recipe, len: usize) -> Self {
+        Self {
+            source: Arc::new(Source::Lazy(Lazy::new(recipe, len))),
+            range: 0..len,
+        }
+    }
+
+    /// What would make them, and which part of it they are; `None` if they are there.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn recipe(&self) -> Option<(&Recipe, Range<usize>)> {
+        match &*self.source {
+            Source::Lazy(lazy) => Some((lazy.recipe(), self.range.clone())),
+            _ => None,
+        }
+    }
+
+    /// These bytes and the next ones, if they lie one after the other.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn followed_by(&self, next: &Self) -> Option<Self> {
+        let adjacent =
+            Arc::ptr_eq(&self.source, &next.source) && self.range.end == next.range.start;
+        adjacent.then(|| Self {
+            source: Arc::clone(&self.source),
+            range: self.range.start..next.range.end,
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
     }
 
     /// Whether these are pages of a file that the operating system may drop and read again.
@@ -102,8 +151,13 @@ impl Deref for Bytes {
 
 impl std::fmt::Debug for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = if self.is_mapped() { "mapped" } else { "owned" };
-        write!(f, "Bytes({} {kind})", self.len())
+        let kind = match &*self.source {
+            Source::Mapped(_) => "mapped",
+            Source::Owned(_) | Source::Static(_) => "owned",
+            #[cfg(feature = "cuda")]
+            Source::Lazy(_) => "to be made",
+        };
+        write!(f, "Bytes({} {kind})", self.range.len())
     }
 }
 

@@ -120,6 +120,30 @@ impl Matrix {
         })
     }
 
+    /// As [`select_rows`](Self::select_rows), but the copy is made when it is read, unless a GPU takes the rows itself.
+    ///
+    /// # Errors
+    /// If an index is beyond the last row, or a row has no bytes.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn with_rows(&self, order: &[usize]) -> Result<Self> {
+        let (row_bytes, mut rows) = (self.row_bytes(), Vec::with_capacity(order.len()));
+        for &row in order {
+            self.check(&(row..row.saturating_add(1)))?;
+            rows.push(u32::try_from(row).map_err(|_| self.no_such_rows(&(row..row)))?);
+        }
+        let recipe = super::Recipe::Rows {
+            of: self.data.clone(),
+            row_bytes,
+            order: rows.into(),
+        };
+        let data = Bytes::lazy(recipe, order.len() * row_bytes);
+        Ok(Self {
+            rows: order.len(),
+            data,
+            ..*self
+        })
+    }
+
     /// A copy of matrices of one width and one type, stacked along the rows.
     ///
     /// # Errors

@@ -155,10 +155,12 @@ pub struct PlannedTensor {
     pub shape: Vec<usize>,
     /// The line of the spec that asks for it.
     pub at: &'static str,
-    /// How the file stores it; `None` without a file, or when it is missing.
+    /// How the file stores it, or how random weights are; `None` when it is missing.
     pub dtype: Option<StoredDtype>,
     /// Its bytes in the file, or of random weights.
     pub bytes: usize,
+    /// Of these, how many a token reads when it is computed alone: of an embedding its row, of experts those chosen.
+    pub token_bytes: usize,
     /// Weights in it: two in a byte of MXFP4 nibbles, none in their scales.
     pub parameters: u64,
 }
@@ -236,6 +238,24 @@ impl Plan {
     pub fn weight_bytes(&self) -> u64 {
         let bytes = self.tensors.iter().map(|tensor| tensor.bytes as u64);
         bytes.fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of weights that a token reads when it is computed alone.
+    #[must_use]
+    pub fn token_bytes(&self) -> u64 {
+        let bytes = self.tensors.iter().map(|tensor| tensor.token_bytes as u64);
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of keys and values that a token reads which sees so many, in numbers of `each` bytes.
+    #[must_use]
+    pub fn token_kv_bytes(&self, tokens: usize, each: usize) -> u64 {
+        let layer = |layer: &KvLayer| {
+            let seen = [Some(tokens), layer.window, layer.chunk];
+            let seen = seen.into_iter().flatten().min().unwrap_or(tokens) as u64;
+            seen.saturating_mul((layer.heads * (layer.k_dim + layer.v_dim) * each) as u64)
+        };
+        self.kv.iter().map(layer).fold(0, u64::saturating_add)
     }
 
     /// Bytes of the KV cache for a sequence of so many tokens.

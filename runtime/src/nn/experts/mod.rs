@@ -132,7 +132,7 @@ impl Experts {
             act,
             bias,
         } = options;
-        let w = &*w;
+        let w = &w.of_experts(count);
         let source = Source {
             w,
             storage: storage.unwrap_or(PLAIN),
@@ -141,9 +141,9 @@ impl Experts {
         };
         let (gate_up, down) = source.all(names, [inter, hidden])?;
         #[cfg(feature = "cuda")]
-        if let Some(gpu) = w.gpu() {
-            let (gate_up, gate_up_bias) = source::on_device(gpu, gate_up)?;
-            let (down, down_bias) = source::on_device(gpu, down)?;
+        if let Some(loader) = w.loader() {
+            let (gate_up, gate_up_bias) = source::on_device(loader, gate_up)?;
+            let (down, down_bias) = source::on_device(loader, down)?;
             let device = crate::cuda::DeviceExperts {
                 gate_up,
                 gate_up_bias,

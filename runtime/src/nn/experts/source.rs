@@ -3,7 +3,6 @@
 use super::{ExpertNames, Mxfp4Storage, Storage};
 use crate::Result;
 use crate::nn::error::setting;
-use crate::nn::parallel::for_chunks;
 use crate::nn::{Linear, Name};
 use crate::weights::{Matrix, WeightDtype, Weights};
 
@@ -43,7 +42,7 @@ impl Projection {
 /// The projections of all experts as one matrix and one bias on a GPU.
 #[cfg(feature = "cuda")]
 pub(super) fn on_device(
-    gpu: &std::sync::Arc<crate::cuda::Gpu>,
+    loader: &crate::cuda::Loader,
     all: Vec<Projection>,
 ) -> Result<(crate::cuda::DeviceMatrix, Option<crate::cuda::Buffer>)> {
     let (mut matrices, mut biases) = (Vec::new(), Vec::new());
@@ -55,13 +54,13 @@ pub(super) fn on_device(
         None
     } else {
         Some(crate::cuda::Buffer::of(
-            gpu,
+            loader.gpu(),
             &biases,
             "the experts' biases",
         )?)
     };
     Ok((
-        crate::cuda::DeviceMatrix::upload(gpu, &matrices, "the experts")?,
+        crate::cuda::DeviceMatrix::load(loader, &matrices, "the experts")?,
         bias,
     ))
 }
@@ -124,7 +123,7 @@ impl Source<'_, '_> {
             let matrices = projection
                 .matrices
                 .iter()
-                .map(|matrix| matrix.select_rows(places));
+                .map(|matrix| self.w.select_rows(matrix, places));
             let bias = projection
                 .bias
                 .map(|bias| places.iter().map(|place| bias[*place]).collect());
@@ -254,39 +253,12 @@ impl Source<'_, '_> {
         };
         // The plan has checked both shapes.
         let each = rows * (cols / BLOCK);
-        let expert = |expert: usize| -> Result<Matrix> {
-            let range = expert * each..(expert + 1) * each;
-            let data = repacked(
-                &blocks[range.start * NIBBLES..range.end * NIBBLES],
-                &scales[range],
-            );
-            Ok(Matrix::new(rows, cols, WeightDtype::Mxfp4, data.into())?)
-        };
-        (0..self.count).map(expert).collect()
+        let all = self.w.joined_mxfp4(blocks, scales);
+        let matrix = |data| Ok(Matrix::new(rows, cols, WeightDtype::Mxfp4, data)?);
+        (0..self.count)
+            .map(|expert| all(expert * each..(expert + 1) * each).and_then(matrix))
+            .collect()
     }
-}
-
-/// gpt-oss keeps elements 2j and 2j + 1 of a block in byte j and the scales apart; ggml keeps elements j and j + 16 in
-/// byte j, behind the scale.
-fn repacked(blocks: &[u8], scales: &[u8]) -> Vec<u8> {
-    const OUT: usize = NIBBLES + 1;
-    const BLOCKS_PER_TASK: usize = 4096;
-    let (blocks, _) = blocks.as_chunks::<NIBBLES>();
-    let mut out = vec![[0; OUT]; scales.len()];
-    for_chunks(out.chunks_mut(BLOCKS_PER_TASK).collect(), |task, out| {
-        let first = task * BLOCKS_PER_TASK;
-        for (out, (block, scale)) in out
-            .iter_mut()
-            .zip(blocks[first..].iter().zip(&scales[first..]))
-        {
-            let nibble = |element: usize| (block[element / 2] >> (4 * (element % 2))) & 15;
-            out[0] = *scale;
-            for (j, byte) in out[1..].iter_mut().enumerate() {
-                *byte = nibble(j) | (nibble(j + NIBBLES) << 4);
-            }
-        }
-    });
-    out.into_flattened()
 }
 
 #[cfg(test)]
@@ -378,36 +350,5 @@ mod tests {
             gguf.data().to_vec().into(),
         );
         assert!(bits(&gguf.unwrap()) == expected, "GGUF type 39");
-    }
-
-    /// Element by element as gpt-oss.md has it.
-    fn value(block: &[u8], scale: u8, element: usize) -> f32 {
-        const LUT: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-        let nibble = usize::from(block[element / 2] >> (4 * (element % 2)) & 15);
-        let sign = if nibble < 8 { 1.0 } else { -1.0 };
-        sign * LUT[nibble % 8] * (f32::from(scale) - 127.0).exp2()
-    }
-
-    #[test]
-    fn repacked_blocks_have_the_same_values() {
-        let blocks: Vec<u8> = (0..9000 * NIBBLES)
-            .map(|i| (i * 37 + i / 11) as u8)
-            .collect();
-        let scales: Vec<u8> = (0..9000).map(|i| 100 + (i % 60) as u8).collect();
-        let data = repacked(&blocks, &scales);
-        let values = Matrix::new(9000, BLOCK, WeightDtype::Mxfp4, data.into())
-            .unwrap()
-            .to_f32()
-            .unwrap();
-        for (block, values) in values.chunks_exact(BLOCK).enumerate() {
-            for (element, found) in values.iter().enumerate() {
-                let expected = value(
-                    &blocks[block * NIBBLES..][..NIBBLES],
-                    scales[block],
-                    element,
-                );
-                assert_eq!(*found, expected, "block {block}, element {element}");
-            }
-        }
     }
 }

@@ -235,7 +235,12 @@ const ARCHITECTURE: Architecture = Architecture {
 
 fn load(config: &str, options: impl FnOnce(&ConfigFile) -> RopeOptions) -> Result<Rope> {
     let config = ConfigFile::from_json("config.json", config)?;
-    let mut w = Weights::new(&ARCHITECTURE, &config, Source::Random(0), Mode::Planning)?;
+    let mut w = Weights::new(
+        &ARCHITECTURE,
+        &config,
+        Source::Random(0.into()),
+        Mode::Planning,
+    )?;
     options(&config).load(&mut w)
 }
 
@@ -435,7 +440,13 @@ fn settings_that_are_not_needed_may_be_missing() {
 #[test]
 fn layers_share_equal_frequencies() {
     let config = ConfigFile::from_json("config.json", r#"{"rope_theta": 9.0}"#).unwrap();
-    let mut w = Weights::new(&ARCHITECTURE, &config, Source::Random(0), Mode::Planning).unwrap();
+    let mut w = Weights::new(
+        &ARCHITECTURE,
+        &config,
+        Source::Random(0.into()),
+        Mode::Planning,
+    )
+    .unwrap();
     let mut load = |theta: f64| RopeOptions::new(8, Ok(theta)).load(&mut w).unwrap();
     let (a, b, c) = (load(9.0), load(9.0), load(8.0));
     assert!(Arc::ptr_eq(&a.frequencies, &b.frequencies));

@@ -8,12 +8,17 @@ mod planning;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[cfg(feature = "cuda")]
+use super::Recipe;
 use super::plan::{KvLayer, LoadError, PlannedTensor, Problem};
-use super::{Bytes, Checkpoint, Matrix, StoredDtype, StoredTensor, random};
+use super::{
+    Bytes, Checkpoint, Matrix, Random, StoredDtype, StoredTensor, WeightDtype, joined_mxfp4, random,
+};
 use crate::config::{ConfigFile, Format};
 use crate::cpu::{PackedMatrix, Precision};
 use crate::device::Backend;
@@ -28,7 +33,7 @@ pub enum Source<'a> {
     /// A checkpoint.
     Checkpoint(&'a Checkpoint),
     /// Random numbers that a seed and the tensor's name determine.
-    Random(u64),
+    Random(Random),
 }
 
 /// Whether tensors are read or only asked for.
@@ -44,6 +49,19 @@ pub struct Weights<'a> {
     shared: Rc<Shared<'a>>,
     /// Of a layer.
     prefix: String,
+    /// How much of what is asked for a token reads.
+    reads: Reads,
+}
+
+/// How much of a tensor a token reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    All,
+    /// A row, unless it is the head too.
+    TokenRow,
+    PositionRow,
+    /// Those that the layer's router chooses of so many.
+    Experts(usize),
 }
 
 #[derive(Debug)]
@@ -53,6 +71,10 @@ struct Shared<'a> {
     source: Source<'a>,
     mode: Mode,
     root: &'static str,
+    /// Types of random matrices that are not bf16.
+    dtypes: BTreeMap<String, WeightDtype>,
+    #[cfg(feature = "cuda")]
+    loader: Option<crate::cuda::Loader>,
     state: RefCell<State>,
 }
 
@@ -65,6 +87,12 @@ struct State {
     allowed: BTreeSet<String>,
     kv: Vec<KvLayer>,
     problems: Vec<Problem>,
+    /// Tensors of which a token reads a part, and the prefix of their layer.
+    parts: Vec<(usize, Reads, String)>,
+    /// By prefix, how many experts a token takes.
+    chosen: BTreeMap<String, usize>,
+    /// The token embedding is the head.
+    tied: bool,
     /// Highest layer seen, plus one.
     layers: usize,
     frequencies: Vec<Arc<Frequencies>>,
@@ -92,11 +120,6 @@ impl Elements {
                 )
             }
         }
-    }
-
-    /// Whether each element of the tensor is a byte of packed weights or a scale.
-    fn packed(self) -> bool {
-        matches!(self, Self::Nibbles | Self::Scales)
     }
 
     /// Weights in a tensor of this shape.
@@ -131,19 +154,41 @@ impl<'a> Weights<'a> {
         source: Source<'a>,
         mode: Mode,
     ) -> Result<Self> {
+        Self::with_dtypes(architecture, config, source, mode, BTreeMap::new())
+    }
+
+    /// The same; random matrices of these names have these types.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn with_dtypes(
+        architecture: &'a Architecture,
+        config: &'a ConfigFile,
+        source: Source<'a>,
+        mode: Mode,
+        dtypes: BTreeMap<String, WeightDtype>,
+    ) -> Result<Self> {
         let root = find_root(architecture, config, source)?;
-        let state = RefCell::default();
+        #[cfg(feature = "cuda")]
+        let loader = match &mode {
+            Mode::Loading(Backend::Cuda(gpu)) => Some(crate::cuda::Loader::new(gpu)),
+            _ => None,
+        };
         let shared = Shared {
             architecture,
             config,
             source,
             mode,
             root,
-            state,
+            dtypes,
+            #[cfg(feature = "cuda")]
+            loader,
+            state: RefCell::default(),
         };
         Ok(Self {
             shared: Rc::new(shared),
             prefix: String::new(),
+            reads: Reads::All,
         })
     }
 
@@ -174,7 +219,41 @@ impl<'a> Weights<'a> {
         Self {
             shared: Rc::clone(&self.shared),
             prefix,
+            reads: Reads::All,
         }
+    }
+
+    fn reading(&self, reads: Reads) -> Self {
+        Self {
+            reads,
+            ..self.clone()
+        }
+    }
+
+    /// The same weights; of what is asked for a token reads its row.
+    pub(crate) fn by_token(&self) -> Self {
+        self.reading(Reads::TokenRow)
+    }
+
+    /// The same weights; of what is asked for a token reads its position's row.
+    pub(crate) fn by_position(&self) -> Self {
+        self.reading(Reads::PositionRow)
+    }
+
+    /// The same weights; what is asked for is that of `count` experts.
+    pub(crate) fn of_experts(&self, count: usize) -> Self {
+        self.reading(Reads::Experts(count))
+    }
+
+    /// Says how many of the layer's experts a token takes.
+    pub(crate) fn chooses(&self, experts: usize) {
+        let mut state = self.shared.state.borrow_mut();
+        state.chosen.insert(self.prefix.clone(), experts);
+    }
+
+    /// Says that the token embedding is the head.
+    pub(crate) fn is_tied(&self) {
+        self.shared.state.borrow_mut().tied = true;
     }
 
     /// Whether the file has no `<name>.weight`, with the root or without.
@@ -219,12 +298,42 @@ impl<'a> Weights<'a> {
         matches!(self.shared.mode, Mode::Planning)
     }
 
-    /// The GPU that weights are loaded to; `None` on the CPU and when planning.
+    /// What loads weights to a GPU; `None` on the CPU and when planning.
     #[cfg(feature = "cuda")]
-    pub(crate) fn gpu(&self) -> Option<&Arc<crate::cuda::Gpu>> {
-        match &self.shared.mode {
-            Mode::Loading(Backend::Cuda(gpu)) => Some(gpu),
-            _ => None,
+    pub(crate) fn loader(&self) -> Option<&crate::cuda::Loader> {
+        self.shared.loader.as_ref()
+    }
+
+    /// A matrix with row `order[r]` as row r. On the CPU a copy; a GPU's loader takes the rows in this order.
+    pub(crate) fn select_rows(&self, matrix: &Matrix, order: &[usize]) -> Result<Matrix> {
+        #[cfg(feature = "cuda")]
+        if self.loader().is_some() {
+            return Ok(matrix.with_rows(order)?);
+        }
+        Ok(matrix.select_rows(order)?)
+    }
+
+    /// MXFP4 blocks as ggml has them, of which the result makes any range, out of nibbles and scales that lie apart. On the
+    /// CPU copies; a GPU's loader joins them itself.
+    pub(crate) fn joined_mxfp4(
+        &self,
+        nibbles: Bytes,
+        scales: Bytes,
+    ) -> impl Fn(Range<usize>) -> Result<Bytes> + use<'a> {
+        #[cfg(feature = "cuda")]
+        let lazy = self.loader().map(|_| {
+            let len = scales.len() * WeightDtype::Mxfp4.block_bytes();
+            let (nibbles, scales) = (nibbles.clone(), scales.clone());
+            Bytes::lazy(Recipe::Mxfp4 { nibbles, scales }, len)
+        });
+        move |blocks| {
+            #[cfg(feature = "cuda")]
+            if let Some(lazy) = &lazy {
+                let each = WeightDtype::Mxfp4.block_bytes();
+                return part(lazy, blocks.start * each..blocks.end * each);
+            }
+            let nibbles = part(&nibbles, blocks.start * 16..blocks.end * 16)?;
+            Ok(joined_mxfp4(&nibbles, &part(&scales, blocks)?).into())
         }
     }
 
@@ -436,6 +545,7 @@ impl<'a> Weights<'a> {
                     at,
                     dtype: Some(read.dtype),
                     bytes: read.data.len(),
+                    token_bytes: read.data.len(),
                     parameters: elements.parameters(shape),
                 };
                 let problems = vec![Problem::Shape {
@@ -448,26 +558,66 @@ impl<'a> Weights<'a> {
                 }
                 .into())
             }
-            (Mode::Loading(_), Source::Random(seed)) => {
-                let made = match elements {
-                    Elements::Numbers | Elements::Floats => random::numbers(seed, &name, shape),
-                    Elements::Nibbles | Elements::Scales => {
-                        random::bytes(seed, &name, shape, elements == Elements::Nibbles)
-                    }
-                };
-                let no_memory = || {
-                    Error::from(LoadError::NoMemory {
-                        name,
-                        shape: shape.to_vec(),
-                    })
-                };
-                made.ok_or_else(no_memory).map(Some)
+            (Mode::Loading(_), Source::Random(random)) => {
+                self.random(random, name, shape, elements).map(Some)
             }
+        }
+    }
+
+    /// How a random tensor is stored.
+    fn random_form(&self, name: &str, elements: Elements) -> random::Form {
+        match elements {
+            Elements::Numbers => {
+                let dtype = self.shared.dtypes.get(name).copied();
+                random::Form::Numbers(dtype.unwrap_or(WeightDtype::BF16))
+            }
+            // Blocks cannot be transposed.
+            Elements::Floats => random::Form::Numbers(WeightDtype::BF16),
+            Elements::Nibbles => random::Form::Nibbles,
+            Elements::Scales => random::Form::Scales,
+        }
+    }
+
+    fn random(
+        &self,
+        random: Random,
+        name: String,
+        shape: &[usize],
+        elements: Elements,
+    ) -> Result<StoredTensor> {
+        let form = self.random_form(&name, elements);
+        let (dtype, bytes) = random::stored(shape, form);
+        let data = random::filler(random.seed, &name, shape, form).and_then(|filler| {
+            // What is transposed is read by the CPU first.
+            #[cfg(feature = "cuda")]
+            if self.loader().is_some() && shape.len() > 1 && elements != Elements::Floats {
+                return Some(Bytes::lazy(Recipe::Random(filler), bytes));
+            }
+            filler.make(bytes).map(Bytes::from)
+        });
+        match data {
+            Some(data) => Ok(StoredTensor {
+                shape: shape.to_vec(),
+                dtype,
+                data,
+            }),
+            None => Err(Error::from(LoadError::NoMemory {
+                name,
+                shape: shape.to_vec(),
+            })),
         }
     }
 }
 
-fn weight_dtype(tensor: &StoredTensor) -> Result<super::WeightDtype> {
+/// A range of bytes that the plan has found to be there.
+fn part(bytes: &Bytes, range: Range<usize>) -> Result<Bytes> {
+    bytes.slice(range.clone()).ok_or_else(|| {
+        let message = format!("{} bytes have no range {range:?}", bytes.len());
+        super::CheckpointError::Matrix(message).into()
+    })
+}
+
+fn weight_dtype(tensor: &StoredTensor) -> Result<WeightDtype> {
     tensor.dtype.weight().ok_or_else(|| {
         super::CheckpointError::Matrix(format!(
             "a tensor of {} is no matrix of numbers",

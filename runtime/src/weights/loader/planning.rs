@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Elements, Shared, Source, Weights};
+use super::{Elements, Reads, Shared, Source, Weights};
 use crate::Result;
 use crate::config::{ConfigFile, Format};
 use crate::nn::Architecture;
@@ -38,6 +38,7 @@ impl Weights<'_> {
             at,
             dtype: None,
             bytes: 0,
+            token_bytes: 0,
             parameters: elements.parameters(shapes.first().copied().unwrap_or_default()),
         };
         match self.shared.source {
@@ -51,8 +52,15 @@ impl Weights<'_> {
                     .extend(self.compare(&tensor, info, shapes, elements));
             }
             Source::Random(_) => {
-                tensor.bytes = random::bytes_of(&tensor.shape, elements.packed());
+                let form = self.random_form(&tensor.name, elements);
+                let (dtype, bytes) = random::stored(&tensor.shape, form);
+                (tensor.dtype, tensor.bytes) = (Some(dtype), bytes);
             }
+        }
+        tensor.token_bytes = tensor.bytes;
+        if self.reads != Reads::All {
+            let part = (state.tensors.len(), self.reads, self.prefix.clone());
+            state.parts.push(part);
         }
         state.tensors.push(tensor);
         if state.tensors.len() > MAX_TENSORS {
@@ -138,6 +146,23 @@ impl Weights<'_> {
                             .map_or(Vec::new(), |info| info.shape),
                     });
             state.problems.extend(unexpected);
+        }
+        for (index, reads, prefix) in std::mem::take(&mut state.parts) {
+            let Some(tensor) = state.tensors.get_mut(index) else {
+                continue;
+            };
+            let rows = tensor.shape.first().copied().unwrap_or(1);
+            let (read, of) = match reads {
+                Reads::TokenRow if !state.tied => (1, rows),
+                Reads::PositionRow => (1, rows),
+                Reads::Experts(count) => match state.chosen.get(&prefix) {
+                    Some(chosen) => (*chosen, count),
+                    None => continue,
+                },
+                Reads::TokenRow | Reads::All => continue,
+            };
+            // Without overflow: a tensor may be larger than any memory.
+            tensor.token_bytes = (tensor.bytes as u128 * read as u128 / of.max(1) as u128) as usize;
         }
         Plan {
             architecture: self.shared.architecture.name,

@@ -168,6 +168,24 @@ fn a_tied_model_may_have_its_head_and_another_must() {
 }
 
 #[test]
+fn a_token_reads_a_row_of_the_embedding_unless_it_is_the_head() {
+    let tied = r#"{"architectures": ["TestForCausalLM"], "tied": true}"#;
+    let read = |config| {
+        let plan = judge_all(config, &sound("")).unwrap();
+        let all: usize = plan.tensors.iter().map(|tensor| tensor.bytes).sum();
+        (
+            all,
+            plan.token_bytes() as usize,
+            plan.tensors[0].token_bytes,
+        )
+    };
+    let (all, read_of_all, row) = read(CONFIG);
+    assert_eq!((read_of_all, row), (all - 6 * 8 + 8, 8));
+    let (all, read_of_all, table) = read(tied);
+    assert_eq!((read_of_all, table), (all, 6 * 8));
+}
+
+#[test]
 fn frequency_factors_are_optional_and_checked_when_there() {
     let with = |count: usize| {
         let mut tensors = sound("");
@@ -295,9 +313,9 @@ fn gguf_drops_leading_ones() {
 #[test]
 fn random_weights_need_no_checkpoint_and_repeat() {
     let config = ConfigFile::from_json("config.json", CONFIG).unwrap();
-    let vector = |seed| {
+    let vector = |seed: u64| {
         let mode = Mode::Loading(Precision::Exact.into());
-        Weights::new(&ARCHITECTURE, &config, Source::Random(seed), mode)
+        Weights::new(&ARCHITECTURE, &config, Source::Random(seed.into()), mode)
             .unwrap()
             .vector(NORM, ".weight", 5)
             .unwrap()
@@ -311,7 +329,13 @@ fn random_weights_need_no_checkpoint_and_repeat() {
 #[test]
 fn a_name_that_the_format_lacks_is_an_error() {
     let config = ConfigFile::from_json("config.json", CONFIG).unwrap();
-    let w = Weights::new(&ARCHITECTURE, &config, Source::Random(0), Mode::Planning).unwrap();
+    let w = Weights::new(
+        &ARCHITECTURE,
+        &config,
+        Source::Random(0.into()),
+        Mode::Planning,
+    )
+    .unwrap();
     let error = w
         .vector(Name::new(["", "norm"], "test.toml:3"), ".weight", 5)
         .unwrap_err();
