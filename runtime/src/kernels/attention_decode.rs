@@ -636,10 +636,7 @@ mod tests {
         };
         assert_eq!(split(512, 0, 1, [64, 8, 64]), whole);
         assert_eq!(split(16_384, 128, 1, [64, 8, 64]), whole);
-        let eight = Split {
-            shares: 8,
-            ..whole
-        };
+        let eight = Split { shares: 8, ..whole };
         assert_eq!(split(4096, 0, 1, [64, 8, 64]), eight);
         assert_eq!(split(16_384, 0, 1, [64, 8, 64]).shares, 16);
         assert_eq!(

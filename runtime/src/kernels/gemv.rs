@@ -190,8 +190,8 @@ impl Project {
         let shape = whole
             .then(|| Dense::fixed(&self.weights, self.glu.is_some(), facts))
             .flatten();
-        let shape = shape
-            .unwrap_or_else(|| Dense::new(&self.weights, tokens, self.glu.is_some(), facts));
+        let shape =
+            shape.unwrap_or_else(|| Dense::new(&self.weights, tokens, self.glu.is_some(), facts));
         let groups = self.weights.rows / shape.rows;
         let params = GemvParams {
             weights: self.weights.planes[0],
