@@ -148,8 +148,8 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// For a context of up to `context` positions. Merging blocks costs a microsecond and more: narrow heads stay in one
-    /// block of 16 warps as long as that takes them at once or twice. No more blocks than run at once.
+    /// For a context of up to `context` positions. Merging blocks costs a microsecond and more: narrow heads, which go in blocks
+    /// of 16 warps, stay in one as long as that takes them at once or twice. No more blocks than run at once.
     pub(crate) fn new(
         context: u32,
         window: u32,
@@ -162,20 +162,17 @@ impl Split {
         } else {
             context.min(window + BLOCK)
         };
-        if dim == 64 && seen <= 1024 {
-            return Self {
-                shares: 1,
-                warps: 16,
-                cluster: false,
-            };
-        }
-        let keys = if dim == 64 { 512 } else { 128 };
+        let (keys, warps) = if dim == 64 { (512, 16) } else { (128, 8) };
         let most = facts.sms / (units(heads, kv_heads) * tokens).max(1);
-        let shares = seen.div_ceil(keys).clamp(1, most.clamp(1, 32));
+        let shares = if dim == 64 && seen <= 1024 {
+            1
+        } else {
+            seen.div_ceil(keys).clamp(1, most.clamp(1, 32))
+        };
         let cluster = dim == 128 && facts.pdl() && matches!(shares, 4 | 8);
         Self {
             shares,
-            warps: 8,
+            warps,
             cluster,
         }
     }
@@ -639,6 +636,8 @@ mod tests {
         };
         assert_eq!(split(512, 0, 1, [64, 8, 64]), whole);
         assert_eq!(split(16_384, 128, 1, [64, 8, 64]), whole);
+        let eight = Split { shares: 8, ..whole };
+        assert_eq!(split(4096, 0, 1, [64, 8, 64]), eight);
         assert_eq!(split(16_384, 0, 1, [64, 8, 64]).shares, 16);
         assert_eq!(
             split(512, 0, 1, [32, 8, 128]),

@@ -160,7 +160,7 @@ __device__ __forceinline__ void gemv(const GemvParams& p) {
 GEMVS(gemv_bf16, Bf16)
 // Widths of Llama 3 and gpt-oss.
 GEMV_FIXED(gemv_bf16, Bf16, 2048, 2, 8, 16, 1)
-GEMV_FIXED(gemv_bf16, Bf16, 2880, 4, 6, 11, 1)
+GEMV_FIXED(gemv_bf16, Bf16, 2880, 2, 12, 10, 1)
 GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 8, 2)
 GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 8, 12, 1)
 GEMV_FIXED(gemv_bf16, Bf16, 4096, 2, 16, 11, 1)

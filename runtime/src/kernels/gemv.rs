@@ -190,7 +190,12 @@ impl Project {
     }
 
     fn dense(&self, first: u32, tokens: u32, facts: DeviceFacts) -> Launch {
-        let shape = Dense::new(&self.weights, tokens, self.glu.is_some(), facts);
+        let whole = tokens == 1 && !self.input.is_layer_norm();
+        let shape = whole
+            .then(|| Dense::fixed(&self.weights, self.glu.is_some(), facts))
+            .flatten();
+        let shape =
+            shape.unwrap_or_else(|| Dense::new(&self.weights, tokens, self.glu.is_some(), facts));
         let groups = self.weights.rows / shape.rows;
         let params = GemvParams {
             weights: self.weights.planes[0],
@@ -222,7 +227,10 @@ impl Project {
         } else {
             rows.div_ceil(16)
         };
-        let shape = Quantized::new(&self.weights, tiles, tokens, facts);
+        let shape = (tokens == 1)
+            .then(|| Quantized::fixed(&self.weights, tiles, facts))
+            .flatten();
+        let shape = shape.unwrap_or_else(|| Quantized::new(&self.weights, tiles, tokens, facts));
         let params = GemvQuantParams {
             weights: self.weights.planes(),
             input: self.input.starting_at(first),
@@ -309,6 +317,34 @@ impl Dense {
         }
     }
 
+    /// Of the kernels that are compiled for a width (one token, no layer norm) the one that the whole-token chains of
+    /// docs/cuda-decode.md chose.
+    fn fixed(weights: &Weights, glu: bool, facts: DeviceFacts) -> Option<Self> {
+        if weights.dtype != WeightDtype::BF16 {
+            return None;
+        }
+        // Attention's output: two rows a warp in flight as a whole, which is all there is to load or nearly.
+        let at_once = weights.rows <= 2 * 11 * facts.sms * 3 / 2;
+        let long = weights.rows >= 32 << 10;
+        let (kernel, rows, warps, blocks) = match weights.cols {
+            2048 => ("gemv_bf16_k2048_r2_u8_w16", 2, 16, 1),
+            2880 => ("gemv_bf16_k2880_r2_u12_w10", 2, 10, 1),
+            4096 if glu => ("gemv_bf16_k4096_r2_u8_w8", 2, 8, 2),
+            4096 if at_once => ("gemv_bf16_k4096_r2_u16_w11", 2, 11, 1),
+            4096 if !long => ("gemv_bf16_k4096_r2_u8_w12", 2, 12, 1),
+            8192 => ("gemv_bf16_k8192_r2_u8_w16", 2, 16, 1),
+            14_336 if !glu => ("gemv_bf16_k14336_r1_u8_w16", 1, 16, 1),
+            _ => return None,
+        };
+        weights.rows.is_multiple_of(rows).then_some(Self {
+            kernel,
+            rows,
+            tokens: 1,
+            warps,
+            blocks,
+        })
+    }
+
     /// Exact f32 is not tuned.
     const fn f32(tokens: u32, glu: bool) -> Self {
         let (kernel, rows, tokens) = match (tokens, glu) {
@@ -340,6 +376,26 @@ struct Quantized {
 }
 
 impl Quantized {
+    /// Of the kernels that are compiled for a width, for one token.
+    fn fixed(weights: &Weights, tiles: u32, facts: DeviceFacts) -> Option<Self> {
+        let (kernel, warps, splits) = match (weights.dtype, weights.cols) {
+            // All tiles at once, a warp's two steps of its tile in flight.
+            (WeightDtype::Q8_0, 4096) if tiles <= 2 * facts.sms => {
+                ("gemv_q8_0_k4096_a2_w16_s8", 16, 8)
+            }
+            (WeightDtype::Q8_0, 4096) => ("gemv_q8_0_k4096_a1_w16_s16", 16, 16),
+            (WeightDtype::Q8_0, 14_336) => ("gemv_q8_0_k14336_a2_w14_s14", 14, 14),
+            _ => return None,
+        };
+        Some(Self {
+            kernel,
+            tokens: 1,
+            warps,
+            splits,
+            blocks: tiles.div_ceil(warps / splits).min(facts.sms),
+        })
+    }
+
     fn new(weights: &Weights, tiles: u32, tokens: u32, facts: DeviceFacts) -> Self {
         let index = match tokens {
             1 => 0,
@@ -502,6 +558,87 @@ mod tests {
         };
         assert!(found.iter().zip(&order).all(same), "{found:?}");
         assert_eq!(gpu.download::<u64>(&best), [0; 8]);
+    }
+
+    #[test]
+    fn shapes_are_those_that_the_chains_chose() {
+        let picked = |dtype, rows, cols, glu: bool| {
+            let project = Project {
+                glu: glu.then_some(Glu::Act(Act::Silu)),
+                ..project(dtype, rows, cols, 1)
+            };
+            let launch = project.launches(FACTS).remove(0);
+            (launch.kernel, launch.grid[0], launch.block / WARP)
+        };
+        use WeightDtype::{BF16, Q8_0};
+        // gpt-oss-20b
+        assert_eq!(
+            picked(BF16, 5120, 2880, false),
+            ("gemv_bf16_k2880_r2_u12_w10", 132, 10)
+        );
+        assert_eq!(
+            picked(BF16, 2880, 4096, false),
+            ("gemv_bf16_k4096_r2_u16_w11", 131, 11)
+        );
+        assert_eq!(
+            picked(BF16, 201_088, 2880, false),
+            ("gemv_bf16_k2880_r2_u12_w10", 132, 10)
+        );
+        // Llama-3.1-8B
+        assert_eq!(
+            picked(BF16, 6144, 4096, false),
+            ("gemv_bf16_k4096_r2_u8_w12", 132, 12)
+        );
+        assert_eq!(
+            picked(BF16, 4096, 4096, false),
+            ("gemv_bf16_k4096_r2_u16_w11", 132, 11)
+        );
+        assert_eq!(
+            picked(BF16, 28_672, 4096, true),
+            ("gemv_bf16_k4096_r2_u8_w8", 264, 8)
+        );
+        assert_eq!(
+            picked(BF16, 4096, 14_336, false),
+            ("gemv_bf16_k14336_r1_u8_w16", 132, 16)
+        );
+        assert_eq!(
+            picked(BF16, 128_256, 4096, false),
+            ("gemv_bf16_r4_u4_t1", 264, 8)
+        );
+        assert_eq!(
+            picked(Q8_0, 4096, 4096, false),
+            ("gemv_q8_0_k4096_a2_w16_s8", 128, 16)
+        );
+        assert_eq!(
+            picked(Q8_0, 28_672, 4096, true),
+            ("gemv_q8_0_k4096_a1_w16_s16", 132, 16)
+        );
+        assert_eq!(
+            picked(Q8_0, 4096, 14_336, false),
+            ("gemv_q8_0_k14336_a2_w14_s14", 132, 14)
+        );
+        // Llama-3.2-1B
+        assert_eq!(
+            picked(BF16, 16_384, 2048, true),
+            ("gemv_bf16_k2048_r2_u8_w16", 132, 16)
+        );
+        assert_eq!(
+            picked(BF16, 2048, 8192, false),
+            ("gemv_bf16_k8192_r2_u8_w16", 64, 16)
+        );
+        // Others fall back: another width, a broken pair of rows, another type, a layer norm.
+        assert_eq!(picked(BF16, 4096, 3072, false).0, "gemv_bf16_r1_u12_t1");
+        assert_eq!(picked(BF16, 5121, 2880, false).0, "gemv_bf16_r1_u12_t1");
+        assert_eq!(
+            picked(WeightDtype::F16, 5120, 2880, false).0,
+            "gemv_f16_r1_u12_t1"
+        );
+        let place = DevicePtr(256);
+        let layer = Project {
+            input: Input::plain(place, 4096, 4096).normed(Norming::Layer, place, place, 1e-5),
+            ..project(BF16, 4096, 4096, 1)
+        };
+        assert_eq!(layer.launches(FACTS)[0].kernel, "gemv_bf16_r2_u8_t1");
     }
 
     #[test]
@@ -706,8 +843,24 @@ mod tests {
             [3072, 2048, 1],
             [300, 14_336, 1],
             [300, 14_336, 5],
+            [5120, 2880, 1],
+            [52, 2880, 1],
+            [38, 4096, 1],
+            [6144, 4096, 1],
+            [2048, 8192, 1],
         ] {
             check(&gpu, WeightDtype::BF16, shape, Norming::Rms, false);
+        }
+        for shape in [[38, 4096, 1], [5000, 4096, 1], [300, 14_336, 1]] {
+            check(&gpu, WeightDtype::Q8_0, shape, Norming::Rms, false);
+        }
+        for (dtype, shape) in [
+            (WeightDtype::BF16, [38, 2048, 1]),
+            (WeightDtype::BF16, [600, 4096, 1]),
+            (WeightDtype::BF16, [38, 8192, 1]),
+            (WeightDtype::Q8_0, [600, 4096, 1]),
+        ] {
+            check(&gpu, dtype, shape, Norming::Rms, true);
         }
     }
 }

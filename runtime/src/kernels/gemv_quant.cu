@@ -156,10 +156,11 @@ __device__ __forceinline__ void gemv_quant(const GemvQuantParams& p) {
         gemv_quant<F, AHEAD, TOKENS>(p);                                                                                \
     }
 
-// Rows of K values, blocks of WARPS warps of which SPLITS share a tile, BLOCKS of them a multiprocessor.
-#define GEMV_QUANT_FIXED(name, F, K, AHEAD, WARPS, SPLITS, BLOCKS)                                                         \
+// Rows of K values, blocks of WARPS warps of which SPLITS share a tile, products in one or two CHAINS (two are faster and take
+// registers), BLOCKS blocks a multiprocessor.
+#define GEMV_QUANT_FIXED(name, F, K, AHEAD, WARPS, SPLITS, CHAINS, BLOCKS)                                                         \
     extern "C" __global__ void __launch_bounds__(WARPS * 32, BLOCKS) name##_k##K##_a##AHEAD##_w##WARPS##_s##SPLITS(PARAMS(GemvQuantParams)) { \
-        gemv_quant<F, AHEAD, 1, K / 32, WARPS, SPLITS>(p);                                                                   \
+        gemv_quant<F, AHEAD, 1, K / 32, WARPS, SPLITS, CHAINS>(p);                                                                   \
     }
 
 #define GEMVS_QUANT(name, F, ONE)       \
@@ -175,6 +176,6 @@ GEMVS_QUANT(gemv_q4k, Q4K, 2)
 GEMVS_QUANT(gemv_q6k, Q6K, 1)
 
 // Widths of Llama 3.
-GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 1, 16, 16, 1)
-GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 2, 16, 8, 1)
-GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 14336, 1, 14, 14, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 1, 16, 16, 2, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 4096, 2, 16, 8, 1, 1)
+GEMV_QUANT_FIXED(gemv_q8_0, Q8_0, 14336, 2, 14, 14, 1, 1)

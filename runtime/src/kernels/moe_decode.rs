@@ -331,8 +331,24 @@ impl MoeDecode {
         ))
     }
 
+    /// Whether the kernels for gpt-oss's width and choice serve: halves between them, a router whose choice a warp makes in
+    /// one go, weights that multiply outputs.
+    fn fixed(&self) -> bool {
+        let Choice::Router { options, .. } = &self.choice else {
+            return false;
+        };
+        self.gate_up.dtype == WeightDtype::Mxfp4
+            && self.half_scale() != 0.0
+            && (self.hidden, self.inter) == (2880, 2880)
+            && options.top == 4
+            && options.experts <= WARP as usize
+            && options.apply == Apply::Output
+    }
+
     fn gate_up(&self) -> Option<Launch> {
+        let fixed = self.fixed();
         let kernel = match self.gate_up.dtype {
+            WeightDtype::Mxfp4 if fixed => "moe_gate_up_mxfp4_k2880_top4_w4_s1_a4",
             WeightDtype::Mxfp4 => "moe_gate_up_mxfp4_a4",
             WeightDtype::Q4_0 => "moe_gate_up_q4_0_a3",
             WeightDtype::Q8_0 => "moe_gate_up_q8_0_a2",
@@ -340,7 +356,7 @@ impl MoeDecode {
             WeightDtype::Q6K => "moe_gate_up_q6k_a2",
             _ => return None,
         };
-        let (tiles_a_block, splits) = (6, 1);
+        let (tiles_a_block, splits) = if fixed { (4, 1) } else { (6, 1) };
         let planes = self.gate_up.planes();
         let params = GateUpParams {
             gate: planes,
@@ -362,13 +378,19 @@ impl MoeDecode {
         let tiles = self.choice.top() * self.inter.div_ceil(8);
         let grid = [tiles.div_ceil(tiles_a_block), self.tokens, 1];
         let launch = Launch::new(kernel, grid, tiles_a_block * splits * WARP, &params);
-        Some(launch.shared(self.gate_up.staged_bytes(self.hidden)))
+        // Those of known sizes have all shared memory as their own.
+        Some(if fixed {
+            launch
+        } else {
+            launch.shared(self.gate_up.staged_bytes(self.hidden))
+        })
     }
 
     fn down(&self) -> Option<Launch> {
         let top = self.choice.top();
         // Eight warps keep more of a row in flight than twelve.
         let (kernel, warps) = match self.down.dtype {
+            WeightDtype::Mxfp4 if self.fixed() => ("moe_down_mxfp4_k2880_top4_s2_a3", 8),
             WeightDtype::Mxfp4 if top <= 8 => ("moe_down_mxfp4_a3", 8),
             WeightDtype::Mxfp4 => ("moe_down_mxfp4_a2", MOST_WARPS),
             WeightDtype::Q4_0 => ("moe_down_q4_0_a2", MOST_WARPS),
@@ -399,7 +421,11 @@ impl MoeDecode {
             top * splits * WARP,
             &params,
         );
-        Some(launch.shared(self.down.staged_bytes(self.inter * top)))
+        Some(if self.fixed() {
+            launch
+        } else {
+            launch.shared(self.down.staged_bytes(self.inter * top))
+        })
     }
 
     fn gate_up_dense(&self, facts: DeviceFacts) -> Option<Launch> {
@@ -473,6 +499,74 @@ mod tests {
         tokens: usize,
         glu: Glu,
         options: RouterOptions,
+    }
+
+    #[test]
+    fn shapes_are_those_that_the_chain_chose() {
+        const FACTS: DeviceFacts = DeviceFacts {
+            compute_capability: (9, 0),
+            sms: 132,
+            shared_per_block: 227 << 10,
+            l2_bytes: 50 << 20,
+        };
+        let place = DevicePtr(256);
+        let none = DevicePtr::NULL;
+        let weights = |dtype, rows, cols| Weights {
+            dtype,
+            planes: [place; 4],
+            rows,
+            cols,
+        };
+        let kernels = |experts: usize, hidden: u32, glu: Glu| {
+            let moe = MoeDecode {
+                input: Input::plain(place, hidden, hidden),
+                choice: Choice::Router {
+                    weights: weights(WeightDtype::BF16, experts as u32, hidden),
+                    bias: none,
+                    select_bias: none,
+                    logits: place,
+                    options: RouterOptions {
+                        experts,
+                        top: 4,
+                        ..RouterOptions::default()
+                    },
+                },
+                gate_up: weights(WeightDtype::Mxfp4, experts as u32 * 5760, hidden),
+                down: weights(WeightDtype::Mxfp4, experts as u32 * hidden, 2880),
+                gate_up_bias: none,
+                down_bias: none,
+                glu,
+                inter: 2880,
+                hidden,
+                tokens: 1,
+                h: place,
+                residual: none,
+                out: place,
+                out_stride: hidden,
+                scale: 1.0,
+            };
+            let launches = moe.launches(FACTS).unwrap();
+            let about = |launch: &Launch| (launch.kernel, launch.grid[0], launch.block / WARP);
+            (about(&launches[1]), about(&launches[2]))
+        };
+        let clamped = Glu::Clamped {
+            alpha: 1.702,
+            limit: 7.0,
+            up_shift: 1.0,
+        };
+        let fixed = (
+            ("moe_gate_up_mxfp4_k2880_top4_w4_s1_a4", 360, 4),
+            ("moe_down_mxfp4_k2880_top4_s2_a3", 180, 8),
+        );
+        assert_eq!(kernels(32, 2880, clamped), fixed);
+        // More experts than lanes, another width, an activation without bounds.
+        let general = (
+            ("moe_gate_up_mxfp4_a4", 240, 6),
+            ("moe_down_mxfp4_a3", 180, 8),
+        );
+        assert_eq!(kernels(33, 2880, clamped), general);
+        assert_eq!(kernels(32, 2880, Act::Silu.into()), general);
+        assert_eq!(kernels(32, 2816, clamped).0, general.0);
     }
 
     fn sigmoid(x: f64) -> f64 {
