@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Buffer, DeviceMatrix, Gpu};
+use super::{Buffer, DeviceMatrix, Gpu, Loader};
 use crate::Result;
 use crate::cpu::KernelCheck;
 use crate::cpu::self_test::{byte_activations, matrix, reference, worst_error};
@@ -37,9 +37,10 @@ impl Gpu {
     pub fn self_check(self: &Arc<Self>) -> Result<GpuCheck> {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut kernels = Vec::new();
+        let loader = Loader::new(self);
         for dtype in WeightDtype::ALL {
             let matrix = matrix(dtype, SHAPE.0, SHAPE.1, &mut rng)?;
-            let device = DeviceMatrix::upload(self, std::slice::from_ref(&matrix), "a check")?;
+            let device = DeviceMatrix::load(&loader, std::slice::from_ref(&matrix), "a check")?;
             let work = Work {
                 gpu: self,
                 matrix: &matrix,

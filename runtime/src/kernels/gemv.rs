@@ -792,6 +792,17 @@ mod tests {
         } else {
             2e-3
         };
+        // The clamps make small numbers out of great sums, whose errors are as great as they were.
+        let most =
+            |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |max, x| x.abs().max(max));
+        let sums = most(&mut dots.iter().copied());
+        let joined = most(&mut expected.iter().map(|x| f64::from(*x)));
+        let tolerance = tolerance
+            * if glu {
+                (sums / joined).max(1.0) as f32
+            } else {
+                1.0
+            };
         assert_close(
             &found,
             &expected,
