@@ -96,7 +96,13 @@ pub(crate) fn load(
         dtype: args.device.dtype,
         memory_limit: args.device.memory_limit,
     };
-    let engine = Engine::from_checkpoint(checkpoint(name)?, &options)?;
+    let checkpoint = checkpoint(name)?;
+    let bar = printer.bar(checkpoint.total_bytes());
+    let progress = bar.clone();
+    let checkpoint = checkpoint.watched(move |bytes| progress.inc(bytes));
+    let engine = Engine::from_checkpoint(checkpoint, &options);
+    bar.finish_and_clear();
+    let engine = engine?;
     printer.aside(&summary(name, &engine));
     if let Some(embedded) = embedded(name) {
         printer.aside(embedded.about);

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 /// Where a command prints.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printer {
@@ -74,6 +76,15 @@ impl Printer {
             text.push_str(&format!("\n  because: {cause}"));
         }
         self.write_talk(&format!("{text}\n"));
+    }
+
+    /// A bar for so many bytes on a terminal; elsewhere nothing shows.
+    pub(crate) fn bar(&self, total: u64) -> ProgressBar {
+        if !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let style = ProgressStyle::with_template("{wide_bar} {percent}% of {decimal_total_bytes}");
+        ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
     }
 
     /// Whether talk may have colours.

@@ -1,10 +1,8 @@
 //! `inferno verify <model>`: checks files against their hashes.
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 use inferno_runtime::hub::{
     self, Cancel, Event, Hub, HubError, InstalledRepository, ModelName, Verification,
 };
@@ -80,12 +78,7 @@ fn check(
     cancel: &Cancel,
     printer: &Printer,
 ) -> Result<Verification, HubError> {
-    let bar = if io::stderr().is_terminal() {
-        let style = ProgressStyle::with_template("{wide_bar} {percent}% of {decimal_total_bytes}");
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = printer.bar(0);
     let progress = |done: u64, total: u64| {
         bar.set_length(total);
         bar.set_position(done);

@@ -1,6 +1,7 @@
 //! A model on disk: its settings, its tensors, and how to read them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::mapped_file::MappedFile;
@@ -19,9 +20,30 @@ pub struct Checkpoint {
     config: ConfigFile,
     files: Vec<MappedFile>,
     tensors: BTreeMap<String, Entry>,
+    watch: Watch,
+}
+
+/// Who is told of the bytes that are read.
+#[derive(Default)]
+struct Watch(Option<Box<dyn Fn(u64) + Send + Sync>>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watch" } else { "-" })
+    }
 }
 
 impl Checkpoint {
+    /// Tells `progress` of each tensor's bytes as it begins to be read, all of which together are at most
+    /// [`total_bytes`](Self::total_bytes).
+    #[must_use]
+    pub fn watched(self, progress: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self {
+            watch: Watch(Some(Box::new(progress))),
+            ..self
+        }
+    }
+
     /// Opens a folder with config.json and safetensors files, a folder with one GGUF model, or a file of either kind. Of a
     /// GGUF model in several files, the first.
     ///
@@ -107,6 +129,7 @@ impl Checkpoint {
             config,
             files,
             tensors,
+            watch: Watch::default(),
         })
     }
 
@@ -123,6 +146,7 @@ impl Checkpoint {
             config,
             files: vec![file],
             tensors,
+            watch: Watch::default(),
         })
     }
 
@@ -157,6 +181,7 @@ impl Checkpoint {
             config,
             files,
             tensors,
+            watch: Watch::default(),
         })
     }
 
@@ -237,6 +262,9 @@ impl Checkpoint {
             ));
         }
         file.check_size()?;
+        if let Some(progress) = &self.watch.0 {
+            progress(entry.range.len() as u64);
+        }
         let outside =
             || CheckpointError::damaged(&file.path, format!("tensor `{name}` lies outside of it"));
         let data = file.data.slice(entry.range.clone()).ok_or_else(outside)?;
@@ -268,4 +296,31 @@ fn file_name(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use crate::weights::testing::{checkpoint, floats};
+
+    #[test]
+    fn all_bytes_that_are_read_are_told() {
+        let tensors = [
+            floats("a", &[3, 4], &[1.0; 12]),
+            floats("b", &[5], &[2.0; 5]),
+        ];
+        let (_folder, checkpoint) = checkpoint("{}", &tensors);
+        let told = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&told);
+        let checkpoint = checkpoint.watched(move |bytes| {
+            counter.fetch_add(bytes, Ordering::Relaxed);
+        });
+        checkpoint.read("b").unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), 20);
+        checkpoint.read("absent").unwrap_err();
+        checkpoint.read("a").unwrap();
+        assert_eq!(told.load(Ordering::Relaxed), checkpoint.total_bytes());
+    }
 }
