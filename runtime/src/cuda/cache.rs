@@ -425,14 +425,14 @@ impl Table {
             .div_ceil(BLOCK_SIZE)
             .min(self.stride);
         let row = &mut self.sent[slot * self.stride..][..self.stride];
-        let mut changed: Option<(usize, usize)> = None;
-        for index in blocks.first_block()..end {
+        let (first, mut changed) = (blocks.first_block(), None::<(usize, usize)>);
+        for (index, sent) in row.iter_mut().enumerate().take(end).skip(first) {
             let Some(block) = blocks.block(index) else {
                 continue;
             };
             let block = block as u32;
-            if row[index] != block {
-                row[index] = block;
+            if *sent != block {
+                *sent = block;
                 changed = Some((changed.map_or(index, |changed| changed.0), index + 1));
             }
         }

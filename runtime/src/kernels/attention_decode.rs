@@ -219,7 +219,7 @@ impl AttentionDecode {
         if kv_heads == 0
             || heads % kv_heads != 0
             || rotated > dim
-            || rotated % 2 != 0
+            || !rotated.is_multiple_of(2)
             || shares == 0
             || tokens == 0
         {

@@ -66,7 +66,7 @@ impl Weights {
             WeightDtype::Q4K | WeightDtype::Q6K => 256,
             _ => return false,
         };
-        self.rows > 0 && self.cols > 0 && self.cols % chunk == 0
+        self.rows > 0 && self.cols > 0 && self.cols.is_multiple_of(chunk)
     }
 
     /// Bytes of shared memory that a token's activations take.
@@ -151,7 +151,7 @@ impl Input {
     }
 
     /// The same from token `first` on.
-    pub(crate) fn from_token(self, first: u32) -> Self {
+    pub(crate) fn starting_at(self, first: u32) -> Self {
         Self {
             x: self.x.offset((first * self.stride) as usize * 4),
             ..self
@@ -166,10 +166,10 @@ impl Input {
     pub(crate) const fn served(&self) -> bool {
         let biased_rms = self.norm == 1 && !self.bias.is_null();
         !biased_rms
-            && self.stride % 4 == 0
-            && self.x.0 % 16 == 0
-            && self.weight.0 % 16 == 0
-            && self.bias.0 % 16 == 0
+            && self.stride.is_multiple_of(4)
+            && self.x.0.is_multiple_of(16)
+            && self.weight.0.is_multiple_of(16)
+            && self.bias.0.is_multiple_of(16)
     }
 }
 

@@ -190,7 +190,7 @@ impl Project {
         let groups = self.weights.rows / shape.rows;
         let params = GemvParams {
             weights: self.weights.planes[0],
-            input: self.input.from_token(first),
+            input: self.input.starting_at(first),
             output: self.output(first),
             groups,
             row_step: if self.glu.is_some() { 1 } else { shape.rows },
@@ -221,7 +221,7 @@ impl Project {
         let shape = Quantized::new(&self.weights, tiles, tokens, facts);
         let params = GemvQuantParams {
             weights: self.weights.planes(),
-            input: self.input.from_token(first),
+            input: self.input.starting_at(first),
             output: self.output(first),
             rows,
             tiles,

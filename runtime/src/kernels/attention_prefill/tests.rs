@@ -36,11 +36,9 @@ impl Case {
         } else {
             (position + 1).saturating_sub(self.window)
         };
-        let by_chunk = if self.chunk == 0 {
-            0
-        } else {
-            position / self.chunk * self.chunk
-        };
+        let by_chunk = position
+            .checked_div(self.chunk)
+            .map_or(0, |chunk| chunk * self.chunk);
         by_window.max(by_chunk)
     }
 
