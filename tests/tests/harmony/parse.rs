@@ -91,6 +91,28 @@ fn the_beginning_of_a_header_says_nothing() {
     }
 }
 
+/// Found by the properties below.
+#[test]
+fn a_header_that_is_cut_off_hides_no_second_word() {
+    let (tokenizer, harmony) = small();
+    for (text, word) in [
+        ("<|constrain|>\0\u{b}\u{e}<|startoftext|>", "\u{e}"),
+        (
+            "<|start|>assistant to=functions.f<|startoftext|>é<|startoftext|>",
+            "é",
+        ),
+    ] {
+        let (messages, irregular) = harmony.parse(tokenizer, &ids(tokenizer, text));
+        assert!(irregular, "{text:?}");
+        assert!(
+            messages
+                .iter()
+                .any(|message| message.content.contains(word)),
+            "{text:?}: {messages:?}"
+        );
+    }
+}
+
 #[test]
 fn broken_answers_lose_nothing_and_say_so() {
     for (text, expected) in [

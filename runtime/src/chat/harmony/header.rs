@@ -161,7 +161,7 @@ impl Draft {
             Mark::Open if self.role.is_some() => text.trim().is_empty(),
             Mark::Open => words_begin(text, &[Role::Assistant.as_str()]),
             Mark::Channel => words_begin(text, &[ANALYSIS, COMMENTARY, FINAL]),
-            Mark::Constrain => text.split_ascii_whitespace().count() < 2,
+            Mark::Constrain => text.split_whitespace().count() < 2,
         });
         (!begun).then(|| self.salvage())
     }
@@ -197,7 +197,7 @@ impl Draft {
                     rest
                 }
             };
-            words.extend(rest.split_ascii_whitespace());
+            words.extend(rest.split_whitespace());
         }
         let (role, name) = self.take_role(&mut words)?;
         let recipient = match (words.as_slice(), &content_type) {
@@ -300,7 +300,7 @@ fn first_word(text: &str) -> (&str, &str) {
 
 /// Whether a text is nothing but the beginning of one of these words, or such a word and a recipient.
 fn words_begin(text: &str, expected: &[&str]) -> bool {
-    let mut words = text.split_ascii_whitespace();
+    let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_default();
     expected.iter().any(|word| word.starts_with(first))
         && words.all(|word| word.starts_with("to=") || "to=".starts_with(word))

@@ -119,6 +119,10 @@ impl<'t> Parser<'t> {
             self.close(&mut steps, false);
         } else {
             self.irregular = true;
+            // What stands behind it is another word: else it would be lost with the header's last one.
+            if let State::Header(draft) = &mut self.state {
+                draft.push(" ");
+            }
         }
         self.watch_length(&mut steps);
         steps
