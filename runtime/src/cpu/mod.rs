@@ -20,7 +20,7 @@ mod vector;
 pub use level::Level;
 pub use packed::{PackedMatrix, Precision};
 pub use pool::{parallel, set_threads, threads};
-pub use self_test::{KernelCheck, self_test};
+pub use self_test::{KernelCheck, random_matrix, self_test};
 pub use vector::{
     add, axpy, dot, exp_in_place, exp_minus, gelu, gelu_tanh, max, mul, scale, sigmoid, silu, sum,
     sum_squares, tanh,

@@ -67,7 +67,20 @@ pub(crate) fn worst_error(got: &[f32], want: &[(f64, f64)]) -> f64 {
     got.iter().zip(want).map(error).fold(0.0, f64::max)
 }
 
-/// A matrix of random blocks with scales near 0.01.
+/// A matrix of random blocks with scales near 0.01, for checks and measurements; the same for the same seed.
+///
+/// # Errors
+/// If a row is no whole number of blocks.
+pub fn random_matrix(
+    dtype: WeightDtype,
+    rows: usize,
+    cols: usize,
+    seed: u64,
+) -> Result<Matrix, CheckpointError> {
+    matrix(dtype, rows, cols, &mut ChaCha8Rng::seed_from_u64(seed))
+}
+
+/// The same, of a generator's next numbers.
 pub(crate) fn matrix(
     dtype: WeightDtype,
     rows: usize,

@@ -18,6 +18,7 @@ mod lower;
 mod matrix;
 mod memory;
 mod plan;
+mod product;
 mod run;
 mod sample;
 mod tape;
@@ -31,6 +32,7 @@ pub(crate) use launch::ARCHS;
 pub(crate) use loader::Loader;
 pub(crate) use matrix::DeviceMatrix;
 pub(crate) use memory::Buffer;
+pub use product::{GpuKernel, KernelFamily};
 pub(crate) use run::{DeviceLogits, Replay, finish, remember, replay};
 pub(crate) use sample::{DeviceRow, DeviceSampler};
 pub(crate) use tape::{
